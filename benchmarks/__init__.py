@@ -1,0 +1,1 @@
+"""Runs on disk, ablations, reports. Imports `data`, `via`, `baselines` and `eval`."""

@@ -1,0 +1,1 @@
+"""The metrics, one a file, and the statistics of every table. Imports `data` only."""

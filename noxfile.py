@@ -1,0 +1,69 @@
+"""Every task of the project; `nox -l` explains them. One environment serves all (session `env`).
+
+The environment is installed once and stamped with a hash of pyproject.toml and constraints.txt; while the stamp
+is current no session touches the package index, so every task also runs without a network.
+"""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["tests"]
+nox.options.error_on_missing_interpreters = True
+
+ROOT = Path(__file__).parent
+ENV = ROOT / ".nox" / "env"
+BIN = ENV / ("Scripts" if (ENV / "Scripts").exists() else "bin")
+NEEDED_GIB = 9  # what the installed environment and pip's scratch space take, measured on Linux x86-64 with CUDA torch
+
+
+def stamp_text() -> str:
+    """The state of the files that decide what is installed."""
+    parts = [(ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt")]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+@nox.session(reuse_venv=True)
+def env(session: nox.Session) -> None:
+    """Install the shared environment; does nothing while pyproject.toml and constraints.txt are unchanged."""
+    stamp = ENV / "installed.sha256"
+    if stamp.exists() and stamp.read_text() == stamp_text():
+        return
+    free = shutil.disk_usage(ROOT).free / 2**30
+    if free < NEEDED_GIB and not stamp.exists():
+        session.error(f"{free:.1f} GiB are free beside {ROOT.name}; the installation needs {NEEDED_GIB}: make room first")
+    session.install("-c", "constraints.txt", "-e", ".[dev]")
+    stamp.write_text(stamp_text())
+
+
+def run(session: nox.Session, program: str, *arguments: str) -> None:
+    """Run a program of the shared environment by path."""
+    session.run(str(BIN / program), *arguments, external=True)
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def ablations(session: nox.Session) -> None:
+    """Fig. 10: every variant of VIA on pocket-mini, as picture and table (arguments go to `via ablate`)."""
+    run(session, "via", "ablate", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def tests(session: nox.Session) -> None:
+    """The tests, on two processes."""
+    run(session, "python", "-m", "pytest", "-n", "2", "-m", "not network", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def lint(session: nox.Session) -> None:
+    """Formatting, lint and types."""
+    run(session, "ruff", "format", "--check", ".")
+    run(session, "ruff", "check", ".")
+    run(session, "mypy")
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def pocket(session: nox.Session) -> None:
+    """Train a pocket model: nox -s pocket -- vae|editor|mask|clip|all (resumes from its last checkpoint)."""
+    run(session, "via", "models", "train", *(session.posargs or ["all"]))

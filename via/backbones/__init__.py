@@ -1,0 +1,80 @@
+"""Image editors that VIA can adapt. `load(name)` opens one; `Backbone` says what VIA needs of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from diffusers import DDIMScheduler
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the U-Net is conditioned on, for n frames in each guidance branch.
+
+    image_latents: (branches, n, c, h, w); tokens: (branches, n, L, d). The branches of InstructPix2Pix, in order: text and
+    image, image only, neither.
+    """
+
+    image_latents: torch.Tensor
+    tokens: torch.Tensor
+
+    def __len__(self) -> int:
+        return self.tokens.shape[1]
+
+    def __getitem__(self, frames: slice | list[int]) -> Condition:
+        return Condition(self.image_latents[:, frames], self.tokens[:, frames])
+
+
+class Backbone(Protocol):
+    """An instruction-driven image editor. Frames are float (n, 3, H, W) in [0, 1], H and W multiples of `size_multiple`."""
+
+    name: str
+    unet: torch.nn.Module  # forward has the signature of diffusers' UNet2DConditionModel
+    size_multiple: int  # frame sides must be multiples of this
+    default_side: int  # shorter side that the model was trained for, in pixels
+    latent_factor: int  # pixels per latent cell
+    guidance_text: float
+    guidance_image: float
+
+    def encode(self, frames: torch.Tensor) -> torch.Tensor:
+        """Latents (n, c, h, w) as diffused (scaled; the posterior's mean)."""
+        ...
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Frames (n, 3, H, W) in [0, 1] from latents (n, c, h, w)."""
+        ...
+
+    def condition(self, frames: torch.Tensor, instruction: str) -> Condition:
+        """One condition per frame and guidance branch; image and instruction may both decide it."""
+        ...
+
+    def scheduler(self, steps: int, timestep_spacing: str | None = None) -> DDIMScheduler:
+        """A new scheduler with its timesteps set (eta 0), on the model's device."""
+        ...
+
+    def predict(
+        self,
+        latents: torch.Tensor,
+        timestep: torch.Tensor | int,
+        condition: Condition,
+        guidance_text: float,
+        guidance_image: float,
+    ) -> torch.Tensor:
+        """The guided model output for latents (n, c, h, w), of the scheduler's prediction type.
+
+        The U-Net sees one batch of branches * n rows, branch by branch, which is what attention processors rely on.
+        """
+        ...
+
+    def training_loss(
+        self,
+        source: torch.Tensor,
+        edited: torch.Tensor,
+        instruction: str,
+        generator: torch.Generator,
+        dropout: bool = True,
+    ) -> torch.Tensor:
+        """The editor's own training loss (Eq. 1) on pairs of frames (n, 3, H, W), a scalar with a graph."""
+        ...
