@@ -54,7 +54,9 @@ class ArrayClip:
     def __post_init__(self) -> None:
         shape, dtype = self.frames.shape, self.frames.dtype
         if dtype != np.uint8 or len(shape) != 4 or shape[-1] != 3 or shape[0] < 1:
-            raise UserError(f"{self.name}: a clip is uint8 RGB (n, H, W, 3) with n >= 1, this is {dtype} {shape}")
+            raise UserError(
+                f"{self.name}: a clip is uint8 RGB (n, H, W, 3) with n >= 1, this is {dtype} {shape}"
+            )
 
     @property
     def size(self) -> tuple[int, int]:
