@@ -76,6 +76,9 @@ class PocketVAE(ModelMixin, ConfigMixin):
         self.finish = nn.Sequential(
             nn.Conv2d(3 + 16, 16, 3, padding=1), nn.SiLU(), _zeroed(nn.Conv2d(16, 3, 3, padding=1))
         )
+        with torch.no_grad():  # the picture itself starts as the linear map's
+            self.middle[-1].weight[: 3 * 16].zero_()
+            self.middle[-1].bias[: 3 * 16].zero_()
         self.register_buffer("latent_mean", torch.zeros(latent_channels))
         self.register_buffer("latent_std", torch.ones(latent_channels))
 

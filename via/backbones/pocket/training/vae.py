@@ -29,7 +29,7 @@ def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
 class VAETraining:
     """See `loop.Training`."""
 
-    plan = Plan(samples=200_000, batch=32, learning_rate=2e-3, weight_decay=0.0, hold=0.1, ema=0.999)
+    plan = Plan(samples=160_000, batch=32, learning_rate=2e-3, weight_decay=0.0, hold=0.1, ema=0.999)
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
