@@ -1,4 +1,4 @@
-"""Image editors that VIA can adapt. `load(name)` opens one; `Backbone` says what VIA needs of it."""
+"""Image editors that VIA can adapt: `Backbone` says what VIA needs of one, a folder or file holds each."""
 
 from __future__ import annotations
 
