@@ -52,7 +52,7 @@ def pixel_influence(vae: PocketVAE, latents: torch.Tensor) -> torch.Tensor:
 class EditorTraining:
     """See `loop.Training`."""
 
-    plan = Plan(samples=400_000, batch=32, learning_rate=7e-4, warmup=200, hold=0.3)
+    plan = Plan(samples=260_000, batch=32, learning_rate=7e-4, warmup=200, hold=0.3)
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -65,7 +65,7 @@ class EditorTraining:
         self.signal = self.schedule.alphas_cumprod.sqrt().to(device)
         rng = np.random.default_rng(1)
         held_out = Sampler("dev")
-        self.held_out = [held_out.draw(rng) for _ in range(64)]
+        self.held_out = [held_out.draw(rng) for _ in range(48)]
         sources = to_pixels([s.source for s in self.held_out[:16]], device)
         self.influence = pixel_influence(self.vae, self.vae.encode(sources).latent_dist.mode())
 
