@@ -84,7 +84,7 @@ class Key(_Record):
 
 
 class Result(Key):
-    """One line of `results.jsonl`: how a cell ended. What describes a video is None unless the status is ok."""
+    """One line of `results.jsonl`: how a cell ended. What describes a video is None unless it is ok."""
 
     format: Literal[1] = 1
     status: ResultStatus
@@ -148,7 +148,7 @@ class Run:
                     yield key, self.results.get(key)
 
     def score(self, key: Key, metric: str) -> Score | None:
-        """The score of a cell's present video; None where there is none or only a stale one (other frames)."""
+        """The score of a cell's present video; None where there is none or a stale one (other frames)."""
         score, result = self.scores.get((key, metric)), self.results.get(key)
         return score if score and result and score.frames_sha256 == result.frames_sha256 else None
 
