@@ -41,12 +41,23 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class TaskRecord(_Record):
+    """What tables and pages say of a task. `source` names the clip that statistics cluster by."""
+
+    id: str
+    source: str
+    instruction: str
+    region: str | None = None  # None: the whole frame is edited
+    kind: str | None = None
+    conditions: dict[str, str] = {}
+
+
 class SuiteRecord(_Record):
     """Which tasks were asked for. `sha256` covers the manifest and the rules that decide its content."""
 
     name: str
     sha256: str = Sha256
-    tasks: tuple[str, ...]
+    tasks: tuple[TaskRecord, ...]
 
 
 class MethodRecord(_Record):
@@ -144,7 +155,7 @@ class Run:
         for method in self.record.methods:
             for task in self.record.suite.tasks:
                 for seed in self.record.seeds:
-                    key = cell_key(self.record.suite, task, method, seed)
+                    key = cell_key(self.record.suite, task.id, method, seed)
                     yield key, self.results.get(key)
 
     def score(self, key: Key, metric: str) -> Score | None:

@@ -18,6 +18,7 @@ from benchmarks.records import (
     RunRecord,
     Score,
     SuiteRecord,
+    TaskRecord,
     append,
     config_hash,
     frames_sha256,
@@ -54,7 +55,11 @@ def score(**changes: object) -> Score:
 
 def record() -> RunRecord:
     method = MethodRecord(name="full", editor="via", version="1", config={}, config_hash=B)
-    suite = SuiteRecord(name="tiny", sha256=A, tasks=("dog.tiger", "dog.lion"))
+    tasks = tuple(
+        TaskRecord(id=f"dog.{animal}", source="dog", instruction=f"Change into a {animal}", region="the dog")
+        for animal in ("tiger", "lion")
+    )
+    suite = SuiteRecord(name="tiny", sha256=A, tasks=tasks)
     return RunRecord(
         created="2026-01-01T00:00:00Z", command="via ablate", suite=suite, methods=(method,), seeds=(0, 1),
         versions={}, hardware={},
