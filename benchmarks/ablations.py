@@ -1,4 +1,4 @@
-"""The ablations: a table from a variant's name to the fields of `via.config.ViaConfig` that it sets, nothing else.
+"""The ablations: a table from a variant's name to the fields of `ViaConfig` that it sets, nothing else.
 
 A variant is an ordinary row of an ordinary run. What a variant changes but cannot act on (blending, where the
 whole frame is edited) is not run and is reported as such, not as a tie.
@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 from data.types import Task, UserError
 
-Overrides = Mapping[str, Any]
+Overrides = Mapping[str, str]  # field -> value as typed on the command line
 
 ST_OFF: Overrides = {"spatiotemporal": "off"}
 TUNING_OFF: Overrides = {"tuning": "off"}
@@ -61,7 +60,7 @@ ALL = ("frame_by_frame", *VARIANTS, "copy", "oracle")
 LOCAL_FIELDS = frozenset(
     {"blend", "blend_area", "blend_group", "masks", "mask_grow", "mask_smooth", "root_local", "paste"}
 )
-# The rows of the 2 x 2 x 2 design: (spatiotemporal, tuning, local) -> row. Nothing on is frame-by-frame editing.
+# The 2 x 2 x 2 design: (spatiotemporal, tuning, local) -> row. With nothing on, frames are edited alone.
 DESIGN: dict[tuple[int, int, int], str] = {
     (1, 1, 1): "full",
     (1, 1, 0): "b",
@@ -93,7 +92,7 @@ COMPONENTS = (
 
 
 def cannot_act(name: str, overrides: Overrides, task: Task, others: Mapping[str, Overrides]) -> str | None:
-    """Why a variant need not run on a task: there it is another row of the same run; None where it must run."""
+    """Why a variant need not run on a task, being another row of the run there; None if it must run."""
     if task.edit.region is not None or not LOCAL_FIELDS & overrides.keys():
         return None
     acting = {field: value for field, value in overrides.items() if field not in LOCAL_FIELDS}
@@ -105,28 +104,18 @@ def cannot_act(name: str, overrides: Overrides, task: Task, others: Mapping[str,
 
 
 def sweep(assignments: Sequence[str]) -> dict[str, Overrides]:
-    """Variants from `field=a,b` texts, every combination of their values; values are JSON where they parse.
+    """Variants from `field=a,b` texts: every combination of their values.
 
     Raises UserError for a text without `=` or without values.
     """
-    axes: list[tuple[str, list[Any]]] = []
+    axes: list[tuple[str, list[str]]] = []
     for text in assignments:
         field, equals, values = text.partition("=")
         if not (field and equals and values):
             raise UserError(f"--sweep {text}: write field=value,value,...")
-        axes.append((field, [literal(value) for value in values.split(",")]))
+        axes.append((field, values.split(",")))
     variants: dict[str, Overrides] = {}
     for combination in product(*(values for _, values in axes)):
         overrides = {field: value for (field, _), value in zip(axes, combination)}
         variants["_".join(f"{field}={value}" for field, value in overrides.items())] = overrides
     return variants
-
-
-def literal(text: str) -> Any:
-    """A value as typed on the command line: a number where it is one, else the text (`on`, `off`, a name)."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
