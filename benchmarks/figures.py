@@ -1,0 +1,199 @@
+"""The pictures of a report: Fig. 10 in the paper's arrangement, sweeps, and the dose-response of the coupling.
+
+Frames come from the run's own videos (the source is the row `copy`); nothing else is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import shorten
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.ablations import TITLES
+from benchmarks.records import Result, Run, TaskRecord
+from benchmarks.tables import Column, estimates
+from data.types import Frames
+from data.video import open_clip
+
+# Rows of Fig. 10, left and right panel of each example; None where the paper has none.
+ARRANGEMENT = (("copy", "full"), ("e", "c"), ("d", "b"), ("frame_by_frame", "oracle"))
+LETTERS = {"copy": "source", "full": "(a) full", "frame_by_frame": "frame by frame", "oracle": "best valid answer"}
+EXAMPLES = ("Change into a tiger", "Make it Japanese woodblock print")  # the paper's own, where a suite has them
+STRIP = 4  # frames of a panel
+DOSE = "condition:coupling"
+DOSES = ("none", "weak", "medium", "strong")
+
+
+def draw(run: Run, table: pd.DataFrame, columns: Sequence[Column], folder: Path) -> dict[str, str]:
+    """Write every picture the run has cells for; comes back with file name -> caption."""
+    pictures = {}
+    figure = fig10(run)
+    if figure is not None:
+        for name in ("fig10.png", "fig10.pdf"):
+            figure.savefig(folder / name, dpi=150)
+        pictures["fig10.png"] = (
+            "What each component changes, in the arrangement of the paper's Fig. 10, with frame-by-frame editing "
+            "and the best valid answer below"
+        )
+    for column in columns:
+        swept = sweep_plot(table, column)
+        if swept is not None:
+            name = f"sweep_{column.title.replace(' ', '_')}.png"
+            swept.savefig(folder / name, dpi=150)
+            pictures[name] = f"{column.title} over the swept fields, means with 95 % intervals"
+    dose = dose_plot(table, columns)
+    if dose is not None:
+        dose.savefig(folder / "dose_response.png", dpi=150)
+        pictures["dose_response.png"] = "How results depend on how strongly the answer follows incidental content"
+    return pictures
+
+
+@dataclass(frozen=True)
+class Example:
+    """One column of Fig. 10: a task, and each row's frames (STRIP, H, W, 3) or why there are none."""
+
+    task: TaskRecord
+    strips: dict[str, Frames | str]
+
+
+def fig10(run: Run) -> Figure | None:
+    """The paper's Fig. 10: a local example left, a global one right; None when the run has no `full` video."""
+    local = example(run, [task for task in run.record.suite.tasks if task.region is not None])
+    whole = example(run, [task for task in run.record.suite.tasks if task.region is None])
+    examples = [found for found in (local, whole) if found is not None]
+    if not examples:
+        return None
+    names = {name for found in examples for name in found.strips}
+    rows = [pair for pair in ARRANGEMENT if names & set(pair)]
+    height, width = next(
+        strip.shape[1:3] for found in examples for strip in found.strips.values() if not isinstance(strip, str)
+    )
+    panel = 4.2
+    figure = Figure(
+        figsize=(panel * 2 * len(examples), (panel * height / (STRIP * width) + 0.3) * len(rows) + 0.4),
+        layout="constrained",
+    )
+    for part, found in zip(np.atleast_1d(figure.subfigures(1, len(examples), wspace=0.03)), examples):
+        part.suptitle(f"“{found.task.instruction}”", fontsize=12, style="italic")
+        axes = part.subplots(len(rows), 2, squeeze=False)
+        for pair, line in zip(rows, axes):
+            for name, axis in zip(pair, line):
+                show_strip(axis, name, found.strips.get(name))
+    return figure
+
+
+def show_strip(axis: Axes, name: str, strip: Frames | str | None) -> None:
+    """Frames side by side under their caption, or the reason why there are none."""
+    axis.set_xticks([])
+    axis.set_yticks([])
+    letter = LETTERS.get(name, f"({name})")
+    caption = letter if name in LETTERS else f"{letter} {TITLES.get(name, '')}"
+    axis.set_title(caption, fontsize=9, loc="left", pad=3)
+    if isinstance(strip, np.ndarray):
+        axis.imshow(beside(strip))
+        axis.spines[:].set_visible(False)
+    else:
+        axis.spines[:].set_color("#bbb")
+        axis.text(
+            0.5, 0.5, shorten(strip or "not in this run", 90), ha="center", va="center", wrap=True,
+            fontsize=8, transform=axis.transAxes,
+        )  # fmt: skip
+
+
+def beside(frames: Frames, gap: int = 2) -> Frames:
+    """Frames (n, H, W, 3) as one white-ruled picture (H, n W + gaps, 3)."""
+    n, height, width, _ = frames.shape
+    picture = np.full((height, n * width + (n - 1) * gap, 3), 255, dtype=np.uint8)
+    for index, frame in enumerate(frames):
+        left = index * (width + gap)
+        picture[:, left : left + width] = frame
+    return picture
+
+
+def example(run: Run, tasks: Sequence[TaskRecord]) -> Example | None:
+    """The task to show: the paper's own if it is among `tasks`, else the first; needs a video of `full`."""
+    wanted = [instruction.lower() for instruction in EXAMPLES]
+    for task in sorted(tasks, key=lambda task: task.instruction.lower() not in wanted):
+        results = first_seed(run, task.id)
+        if "full" in results and results["full"].status == "ok":
+            strips = {name: strip_of(run, result) for name, result in results.items()}
+            return Example(task, strips)
+    return None
+
+
+def first_seed(run: Run, task: str) -> dict[str, Result]:
+    """Row -> result of a task with the run's first seed."""
+    seed = run.record.seeds[0]
+    return {
+        key.method: result
+        for key, result in run.cells()
+        if key.task == task and key.seed == seed and result is not None
+    }
+
+
+def strip_of(run: Run, result: Result) -> Frames | str:
+    """Evenly spaced frames of a result's video, ends included, or the reason why it has none."""
+    if result.status != "ok":
+        return result.reason or result.status
+    clip = open_clip(run.video(result))
+    indices = np.linspace(0, len(clip) - 1, STRIP).round().astype(int)
+    return np.stack([clip[int(index)] for index in indices])
+
+
+def sweep_plot(table: pd.DataFrame, column: Column) -> Figure | None:
+    """A column over the values of each swept field (rows named field=value); None where nothing was swept."""
+    found = estimates(table, column)
+    axes_of: dict[str, list[tuple[str, str]]] = {}
+    for row in found:
+        field, equals, value = row.partition("=")
+        if equals and "=" not in value:
+            axes_of.setdefault(field, []).append((value, row))
+    axes_of = {field: points for field, points in axes_of.items() if len(points) > 1}
+    if not axes_of:
+        return None
+    figure = Figure(figsize=(4.2 * len(axes_of), 3.2), layout="constrained")
+    for axis, (field, points) in zip(figure.subplots(1, len(axes_of), squeeze=False)[0], axes_of.items()):
+        for place, (_, row) in enumerate(points):
+            mark(axis, place, found[row].interval)
+        axis.set_xticks(range(len(points)), [value for value, _ in points])
+        axis.set_xlabel(field)
+        axis.set_ylabel(f"{column.title} ({column.better} is better)")
+    return figure
+
+
+def mark(axis: Axes, place: float, interval: object, **style: object) -> None:
+    """A mean with its 95 % interval."""
+    mean, low, high = (getattr(interval, name, None) for name in ("mean", "low", "high"))
+    if mean is None:
+        return
+    error = None if low is None or high is None else [[mean - low], [high - mean]]
+    axis.errorbar([place], [mean], yerr=error, fmt="o", capsize=3, **{"color": "C0", **style})
+
+
+def dose_plot(table: pd.DataFrame, columns: Sequence[Column]) -> Figure | None:
+    """Minority share and one-answer error over the strength of coupling, frame by frame against full."""
+    rows = [row for row in ("frame_by_frame", "full") if row in set(table["method"])]
+    shown = [column for column in columns if column.title in ("minority share", "one-answer error", "edited share")]
+    if DOSE not in table or len(rows) < 2 or not shown or table[DOSE].nunique() < 2:
+        return None
+    doses = sorted(table[DOSE].dropna().unique(), key=lambda dose: (*DOSES, dose).index(dose))
+    figure = Figure(figsize=(4.2 * len(shown), 3.2), layout="constrained")
+    for axis, column in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown):
+        for offset, row in enumerate(rows):
+            for place, dose in enumerate(doses):
+                found = estimates(table[(table[DOSE] == dose) & (table["method"] == row)], column)
+                mark(axis, place + 0.12 * offset, found[row].interval, color=f"C{offset}")
+            axis.plot([], [], "o", color=f"C{offset}", label=TITLES.get(row, row))
+        axis.set_xticks(range(len(doses)), [f"{dose}\n({table[table[DOSE] == dose]['task'].nunique()} tasks)" for dose in doses])
+        axis.set_xlabel("coupling")
+        axis.set_ylabel(column.title)
+    figure.axes[0].legend(fontsize=8)
+    return figure
+
+

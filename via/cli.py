@@ -1,0 +1,120 @@
+"""The front door: a table from command to the function that does it, imported when it is called.
+
+Each room keeps its commands in `<room>/commands.py`. What a user can mend is answered by one line and
+exit code 2; an interrupt by one line and 130; a bug keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, NoReturn
+
+# name -> (module:attribute, help). The attribute is a function, or a typer application (a group of commands).
+COMMANDS: dict[str, tuple[str, str]] = {
+    "edit": ("via.commands:edit", "Edit a video by an instruction."),
+    "ablate": ("benchmarks.commands:ablate", "Run variants of VIA on a suite: Fig. 10 as picture and table."),
+    "bench": ("benchmarks.commands:bench", "Run any editors on a suite, resumably."),
+    "score": ("benchmarks.commands:score", "Compute metrics for a run."),
+    "report": ("benchmarks.commands:report", "Write the tables, pictures and pages of a run."),
+    "compare": ("benchmarks.commands:compare", "Compare two methods, or two runs, clip by clip."),
+    "validate": ("benchmarks.commands:validate", "Check a run folder against the run format."),
+    "metrics": ("eval.commands:app", "Metrics of video editing: list them, run them on files."),
+    "study": ("human_eval.commands:app", "The pairwise human study: design, serve, import, analyse."),
+    "data": ("data.commands:app", "Suites and clips: list, show, render."),
+    "models": ("via.backbones.pocket.commands:app", "The embedded pocket models: train, evaluate."),
+}
+
+
+HEAD = """Usage: via COMMAND [OPTIONS] [ARGUMENTS]
+
+Text-driven video editing: run it, take it apart, compare it, judge it.
+
+Commands:
+"""
+TAIL = "\n\n`via COMMAND --help` explains one; `via --version` names this version."
+
+
+def overview() -> str:
+    """The text of `via --help`."""
+    width = max(map(len, COMMANDS))
+    return HEAD + "\n".join(f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()) + TAIL
+
+
+def command(name: str) -> Any:
+    """The typer command behind a name of the table (imports its module)."""
+    import typer
+    from typer.main import get_command, get_group
+
+    module, attribute = COMMANDS[name][0].split(":")
+    target = getattr(import_module(module), attribute)
+    if isinstance(target, typer.Typer):
+        return get_group(target)
+    app = typer.Typer(add_completion=False)
+    app.command()(target)
+    return get_command(app)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command line and exit."""
+    name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if name in ("-h", "--help", "help"):
+        print(overview())
+        sys.exit(0)
+    if name == "--version":
+        print(f"via {_version()}")
+        sys.exit(0)
+    if name not in COMMANDS:
+        near = get_close_matches(name, COMMANDS, n=1)
+        advice = f"did you mean '{near[0]}'?" if near else "`via --help` lists them"
+        _leave(2, f"there is no command '{name}': {advice}")
+    _run(name, rest)
+
+
+def _run(name: str, arguments: list[str]) -> NoReturn:
+    from data.types import UserError
+
+    try:
+        command(name).main(args=arguments, prog_name=f"via {name}")
+    except UserError as error:
+        _leave(2, str(error))
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        where = error.filename or "while writing"
+        _leave(2, f"the disk is full ({where}): make room and run the same command again")
+    except KeyboardInterrupt as error:
+        _leave(130, str(error) or "interrupted")
+    except SystemExit as exit_:
+        interrupt = _interrupt_behind(exit_)
+        if interrupt is None:
+            raise
+        _leave(130, str(interrupt) or "interrupted")
+    sys.exit(0)
+
+
+def _interrupt_behind(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The KeyboardInterrupt that typer turned into an exit, if that is why it exits."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _leave(code: int, message: str) -> NoReturn:
+    print(f"via: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _version() -> str:
+    try:
+        return version("via-bench")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+if __name__ == "__main__":
+    main()
