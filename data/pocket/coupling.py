@@ -20,6 +20,7 @@ from __future__ import annotations
 import numpy as np
 
 from data.pocket.edits import ARGUMENTS
+from data.pocket.motion import MOTIONS, draw_path, instant
 
 WEAK = (
     "replace/cow",
@@ -68,3 +69,43 @@ def probability_of_a(edit: str, x: float, at_most: str = "strong") -> float:
 def draw_answer(edit: str, x: float, rng: np.random.Generator, at_most: str = "strong") -> int:
     """0 for A, 1 for B."""
     return int(rng.random() >= probability_of_a(edit, x, at_most))
+
+
+def drift(
+    strength: str, fixed_seed: bool, rng: np.random.Generator, split: str = "dev", clips: int = 600
+) -> tuple[float, float]:
+    """What an editor that knows the rule exactly does frame by frame, over clips of 24 frames and all motions.
+
+    Args:
+        strength: a row of PROBABILITY.
+        fixed_seed: one quantile of noise for a whole clip (A where it is below p), or a fresh one for every frame.
+
+    Returns:
+        Minority share (frames away from their clip's majority answer) and switch rate (adjacent frames that
+        differ), both means over clips, 0..1.
+    """
+    frames, fps = 24, 6.0
+    minority, switches = [], []
+    for i in range(clips):
+        motion = MOTIONS[i % len(MOTIONS)]
+        path = draw_path(motion, split, rng, shots=2 if motion == "cut" else 1)
+        left = np.array([instant(path, j, frames, fps).subject.x < 0.5 for j in range(frames)])
+        p = np.where(left, PROBABILITY[strength], 1 - PROBABILITY[strength])
+        shows_a = (rng.random() if fixed_seed else rng.random(frames)) < p
+        share = float(shows_a.mean())
+        minority.append(min(share, 1 - share))
+        switches.append(float(np.mean(shows_a[1:] != shows_a[:-1])))
+    return float(np.mean(minority)), float(np.mean(switches))
+
+
+def main() -> None:
+    """Print how far the rule alone makes frame-by-frame editing drift, on motions of the dev split."""
+    print("coupling  noise   minority share  switches")
+    for strength in ORDER:
+        for fixed in (True, False):
+            minority, switches = drift(strength, fixed, np.random.default_rng(0))
+            print(f"{strength:9} {'fixed' if fixed else 'fresh'}   {minority:14.1%}  {switches:8.1%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -92,7 +92,9 @@ class Take:
         return Look(
             canvases=tuple(_canvas(scene.split, background, self.size) for background in scene.backgrounds),
             subject=subject_texture(scene.subject, scene.family, self.size),
-            other=None if scene.other is None else subject_texture(scene.other, scene.other_family, self.size),
+            other=None
+            if scene.other is None
+            else subject_texture(scene.other, scene.other_family, self.size),
             post=post_layer(self.path, self.size) if scene.motion == "occlusion" else None,
         )
 
@@ -119,7 +121,8 @@ class Take:
     def subject_masks(self) -> NDArray[np.float32]:
         """How much of each pixel is the visible subject, (n, size, size) in [0, 1]."""
         warped = (
-            warp_subject(self.look.subject, self.instant(i).subject, self.size)[..., 3] for i in range(self.frames)
+            warp_subject(self.look.subject, self.instant(i).subject, self.size)[..., 3]
+            for i in range(self.frames)
         )
         return np.stack([alpha * np.float32(1 / 255) * self._visible for alpha in warped])
 
@@ -148,7 +151,9 @@ class Take:
         valid = range(answer_count(edit))
         changed = []
         if kind == "replace":
-            changed = [warp_subject(subject_texture(argument, a, self.size), at.subject, self.size) for a in valid]
+            changed = [
+                warp_subject(subject_texture(argument, a, self.size), at.subject, self.size) for a in valid
+            ]
         elif kind == "accessory":
             changed = [warp_accessory(worn(argument, a, self.size), at.subject, self.size) for a in valid]
         painted = paint(self.look, self.path, at, self.size)
@@ -159,7 +164,9 @@ class Take:
         if edit not in ARGUMENTS:
             raise UserError(f"{edit}: no such edit; choose from {', '.join(ARGUMENTS)}")
         if not fits(edit, self.scene.subject, self.scene.family):
-            raise UserError(f"{edit}: cannot be asked of a {self.scene.subject}; choose another edit or subject")
+            raise UserError(
+                f"{edit}: cannot be asked of a {self.scene.subject}; choose another edit or subject"
+            )
 
     def edit(self, name: str, instruction: str | None = None) -> Edit:
         """An edit of this scene as an editor is asked for it; by default in its first phrasing."""
@@ -215,7 +222,9 @@ class SceneClip:
         return np.stack(frames) if frames else np.empty((0, *self.size, 3), np.uint8)
 
 
-def render(scene: Scene, frames: int, size: int = 128, fps: Fraction | int = 6, seed: int = 0, name: str = "") -> Take:
+def render(
+    scene: Scene, frames: int, size: int = 128, fps: Fraction | int = 6, seed: int = 0, name: str = ""
+) -> Take:
     """Film a scene. Of the result, `source` is the clip, `subject_masks()` where its subject is, and for an edit
     `answers(edit)` are all valid answers and `masks(edit)` is where it may act.
 

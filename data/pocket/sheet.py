@@ -14,7 +14,7 @@ from data.pocket.backgrounds import kinds
 from data.pocket.edits import ARGUMENTS, SUBJECTS, fits
 from data.pocket.motion import MOTIONS
 from data.pocket.scenes import Scene, render
-from data.types import Clip, Frames, Task, UserError
+from data.types import ArrayClip, Clip, Frames, Task, UserError
 
 LABEL = 16  # height in pixels of the line of text above a row
 
@@ -26,7 +26,7 @@ def _row(clip: Clip, columns: int, side: int) -> Frames:
     scale = side / max(height, width)
     shape = max(1, round(width * scale)), max(1, round(height * scale))
     frames = [cv2.resize(clip[int(i)], shape, interpolation=cv2.INTER_AREA) for i in chosen]
-    return np.hstack(frames).astype(np.uint8)
+    return np.hstack([np.pad(frame, ((0, 2), (0, 2), (0, 0)), constant_values=255) for frame in frames])
 
 
 def _stack(rows: Sequence[NDArray[np.uint8]]) -> Frames:
@@ -41,25 +41,34 @@ def _label(text: str, width: int) -> NDArray[np.uint8]:
     return strip
 
 
-def suite_sheet(tasks: Sequence[Task], columns: int = 12, side: int = 64) -> Frames:
-    """For every task its source, the true mask, and each valid answer, evenly spaced frames, (H, W, 3).
+def _task_block(task: Task, columns: int, side: int) -> Frames:
+    about = ", ".join(v for k, v in task.conditions.items() if k != "edit")
+    rows = [_row(task.clip, columns, side)]
+    if task.masks is not None and task.edit.region is not None:
+        masks = task.masks()
+        grey = np.repeat(np.rint(masks * 255).astype(np.uint8)[..., None], 3, axis=-1)
+        rows.append(_row(ArrayClip(grey), columns, side))
+    if task.answers is not None:
+        rows += [_row(answer, columns, side) for answer in task.answers()]
+    width = max(rows[0].shape[1], 560)
+    said = _label(f'{task.id}: "{task.edit.instruction}"', width)
+    return _stack([said, *([_label(about, width)] if about else []), *rows])
 
-    Tasks without truth show their source only.
+
+def suite_sheet(tasks: Sequence[Task], columns: int = 8, side: int = 72, blocks: int = 2) -> Frames:
+    """For every task its source, the true mask of a local edit, and each valid answer, (H, W, 3).
+
+    A row shows `columns` evenly spaced frames; `blocks` tasks stand side by side. Tasks without truth show their
+    source only.
     """
-    rows: list[NDArray[np.uint8]] = []
-    width = columns * side
-    for task in tasks:
-        about = ", ".join(v for k, v in task.conditions.items() if k != "edit")
-        rows.append(_label(f'{task.id}: "{task.edit.instruction}" ({about})', max(width, 640)))
-        rows.append(_row(task.clip, columns, side))
-        if task.masks is not None:
-            masks = task.masks()
-            chosen = np.linspace(0, len(masks) - 1, min(columns, len(masks))).round().astype(int)
-            shrunk = [cv2.resize(masks[i], (side, side), interpolation=cv2.INTER_AREA) for i in chosen]
-            rows.append(np.repeat((np.hstack(shrunk) * 255).astype(np.uint8)[..., None], 3, axis=2))
-        if task.answers is not None:
-            rows += [_row(answer, columns, side) for answer in task.answers()]
-    return _stack(rows)
+    made = [_task_block(task, columns, side) for task in tasks]
+    per = -(-len(made) // blocks)
+    piles = [_stack(made[i : i + per]) for i in range(0, len(made), per)]
+    height = max(pile.shape[0] for pile in piles)
+    padded = [
+        np.pad(pile, ((0, height - pile.shape[0]), (0, 10), (0, 0)), constant_values=255) for pile in piles
+    ]
+    return np.hstack(padded)
 
 
 def edits_sheet(split: str, side: int = 96) -> Frames:
@@ -72,7 +81,9 @@ def edits_sheet(split: str, side: int = 96) -> Frames:
             for j in range(len(SUBJECTS))
             if fits(edit, SUBJECTS[(i + j) % len(SUBJECTS)], (i + j) % 2)
         )
-        behind = [f"{kinds(split)[(i + j) % len(kinds(split))]}/{i}" for j in range(2 if motion == "cut" else 1)]
+        behind = [
+            f"{kinds(split)[(i + j) % len(kinds(split))]}/{i}" for j in range(2 if motion == "cut" else 1)
+        ]
         scene = Scene.model_validate(
             {
                 "split": split,

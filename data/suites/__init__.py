@@ -98,7 +98,9 @@ def manifest(name_or_path: str | Path) -> Manifest:
         where = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{name}: not a suite manifest: {where}: {first['msg']}") from None
     if found.rules != RULES:
-        raise UserError(f"{name}: made for rules {found.rules} of the pocket world, these are {RULES}; use that version")
+        raise UserError(
+            f"{name}: made for rules {found.rules} of the pocket world, these are {RULES}; use that version"
+        )
     return found
 
 
@@ -140,8 +142,12 @@ def suite_hash(name_or_path: str | Path) -> str:
 def rule_hashes() -> dict[str, str]:
     """sha256 of every file that decides how scenes look and which answer is shown."""
     root = files("data.pocket")
-    media = sorted(f"media/{path.name}" for path in root.joinpath("media").iterdir() if path.name.endswith(".jpg"))
-    return {name: hashlib.sha256(root.joinpath(name).read_bytes()).hexdigest() for name in (*RULE_FILES, *media)}
+    media = sorted(
+        f"media/{path.name}" for path in root.joinpath("media").iterdir() if path.name.endswith(".jpg")
+    )
+    return {
+        name: hashlib.sha256(root.joinpath(name).read_bytes()).hexdigest() for name in (*RULE_FILES, *media)
+    }
 
 
 def current() -> dict[str, object]:
