@@ -124,7 +124,7 @@ class Score(Key):
     """One line of `scores.jsonl`: a metric of the frames that `frames_sha256` names."""
 
     format: Literal[1] = 1
-    metric: str = Field(pattern=r"^[a-z0-9_.]+@\d+$")
+    metric: str = Field(pattern=r"^[A-Za-z0-9_.]+@\d+(:\w+)?$")  # id@version, :variant where there is one
     value: FiniteFloat | None
     status: ScoreStatus
     reason: str | None = None
