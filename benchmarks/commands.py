@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,9 @@ Out = Annotated[Path | None, typer.Option(help="Folder of the run; the same comm
 SuiteName = Annotated[str, typer.Option(help="A suite's name, or a manifest file.")]
 Seeds = Annotated[int, typer.Option(min=1, help="How many seeds: 0, 1, ...")]
 Retry = Annotated[bool, typer.Option("--retry", help="Try cells again that ended as error.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="field=value of every row of VIA (and of its baselines).")
+]
 Metrics = Annotated[str, typer.Option(help="Metrics or suites of metrics, with commas.")]
 Folder = Annotated[Path, typer.Argument(help="Folder of a run.")]
 DEFAULT_METRICS = "pocket,background_psnr,warp_error_short"
@@ -35,6 +38,7 @@ def ablate(
     methods: Annotated[
         str | None, typer.Option(help="Rows instead of the default ones, with commas.")
     ] = None,
+    settings: Settings = None,
     metrics: Metrics = DEFAULT_METRICS,
     out: Out = None,
     retry: Retry = False,
@@ -52,13 +56,15 @@ def ablate(
     else:
         rows = [named(name) for name in (ALL if all_variants else DEFAULT)]
     name = "sweep" if sweep else "ablations"
-    _whole(suite, rows, seeds, out or Path("runs") / f"{name}-{Path(suite).stem}", metrics, retry)
+    folder = out or Path("runs") / f"{name}-{Path(suite).stem}"
+    _whole(suite, rows, seeds, settings or [], folder, metrics, retry)
 
 
 def bench(
     methods: Annotated[str, typer.Option(help="Rows, with commas: names, or package.module:Name.")],
     suite: SuiteName = "pocket",
     seeds: Seeds = 1,
+    settings: Settings = None,
     metrics: Metrics = DEFAULT_METRICS,
     out: Out = None,
     retry: Retry = False,
@@ -68,7 +74,7 @@ def bench(
 
     names = dict.fromkeys([*methods.split(","), *CONTROLS])
     folder = out or Path("runs") / f"bench-{Path(suite).stem}"
-    _whole(suite, [named(name) for name in names], seeds, folder, metrics, retry)
+    _whole(suite, [named(name) for name in names], seeds, settings or [], folder, metrics, retry)
 
 
 def score(
@@ -129,9 +135,16 @@ def validate(run: Folder) -> None:
 
 
 def _whole(
-    suite_name: str, methods: Sequence[Method], seeds: int, folder: Path, metrics: str, retry: bool
+    suite_name: str,
+    methods: Sequence[Method],
+    seeds: int,
+    settings: Sequence[str],
+    folder: Path,
+    metrics: str,
+    retry: bool,
 ) -> None:
     """Run, score, report: what `ablate` and `bench` do after they have chosen their rows."""
+    from benchmarks.methods import Pocket, with_settings
     from benchmarks.progress import Bars, stages
     from benchmarks.report import cell_counts, write_report
     from benchmarks.run import run
@@ -139,15 +152,15 @@ def _whole(
     from eval.suite import suite as metric_suite
 
     wanted = metric_suite(metrics)
-    suite = _suite(suite_name)
+    suite, rows = _suite(suite_name), with_settings(methods, settings)
     command = shlex.join(["via", *sys.argv[1:]])
     with Bars() as bars:
         run(
             suite,
-            methods,
+            rows,
             range(seeds),
             folder,
-            backbone=_backbone(),
+            models=Pocket(),
             show=bars,
             command=command,
             retry=retry,
@@ -165,12 +178,3 @@ def _suite(name: str) -> Suite:
     from data.suites import load, manifest, suite_hash
 
     return Suite(manifest(name).name, suite_hash(name), load(name))
-
-
-def _backbone() -> Any:
-    """Loads the pocket editor once, when the first row needs it."""
-    from functools import cache
-
-    from via.backbones.pocket.backbone import load
-
-    return cache(load)

@@ -15,8 +15,8 @@ from data.types import UserError
 def compared(first: str, second: str) -> list[Table]:
     """Means of both rows and their paired difference, for all, local and global edits.
 
-    `first` and `second` are RUN:ROW, or RUN. Raises UserError when a row is not there or the runs have no task
-    of one suite version in common.
+    `first` and `second` are RUN:ROW, or RUN. Raises UserError when a row is not there or the runs are not
+    of one version of one suite.
     """
     (run_a, row_a), (run_b, row_b) = opened(first), opened(second)
     if run_a.record.suite.sha256 != run_b.record.suite.sha256:
@@ -35,7 +35,7 @@ def compared(first: str, second: str) -> list[Table]:
             texts = [estimate_text(column, means[label]) for label in (label_a, label_b)]
             body.append([column.title, *texts, difference_text(column, difference)])
         notes = [
-            "Difference [95 % interval, clustered by source clip]; p: sign flips of whole clips, one test a line."
+            "Difference [95 % interval, clustered by source clip]; p: sign flips of clips, one test a line."
         ]
         found.append(Table(name, ["", label_a, label_b, f"{label_a} − {label_b}"], body, notes))
     return found

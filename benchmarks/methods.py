@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from benchmarks.ablations import VARIANTS, Overrides
 from benchmarks.records import MethodRecord, config_hash
 from data.types import CannotEdit, Editor, Frame, Report, Task, UserError
+from via.config import configured
 
 EDITORS: dict[str, str] = {
     "via": "via.edit:Via",
@@ -27,7 +29,31 @@ CONTROLS = ("copy", "oracle")
 BATCH = 16  # frames that the VAE sees at once
 
 MakeFrames = Callable[[Task, int, Report], Iterator[Frame]]
-LoadBackbone = Callable[[], Any]
+
+
+class Models(Protocol):
+    """The image editor and the masker that rows share, loaded when first asked for."""
+
+    @property
+    def backbone(self) -> Any: ...
+    @property
+    def masker(self) -> Any: ...
+
+
+class Pocket:
+    """The embedded models."""
+
+    @cached_property
+    def backbone(self) -> Any:
+        from via.backbones.pocket.backbone import load
+
+        return load()
+
+    @cached_property
+    def masker(self) -> Any:
+        from via.backbones.pocket.masker import load
+
+        return load()
 
 
 @dataclass(frozen=True)
@@ -41,12 +67,16 @@ class Method:
 
 @dataclass(frozen=True)
 class Opened:
-    """A row ready to edit: its record, how a task's frames are made (task, seed, report), and what the editor
-    says about the last edit (its root frame, ...)."""
+    """A row ready to edit: its record, and how a task's frames are made (task, seed, report).
+
+    After an edit `seconds_alone` is what it takes with an empty cache, None where nothing is shared; `facts`
+    is what the editor decided (its root frame, ...), pictures written beside the video (folder, video).
+    """
 
     record: MethodRecord
     frames: MakeFrames
-    facts: Callable[[], Mapping[str, Any]]
+    seconds_alone: Callable[[], float | None] = lambda: None
+    facts: Callable[[Task, Path, str], dict[str, Any]] = lambda task, folder, video: {}
 
 
 def named(name: str) -> Method:
@@ -62,17 +92,87 @@ def named(name: str) -> Method:
     raise UserError(f"there is no method '{name}': name one of {known}, or your own as package.module:Name")
 
 
-def open_method(method: Method, cache: Path, backbone: LoadBackbone) -> Opened:
-    """Make a row ready. `backbone` loads the image editor that rows share; variants share `cache`."""
+def with_settings(methods: Sequence[Method], settings: Sequence[str]) -> list[Method]:
+    """Rows of our editors with `field=value` settings under their own ones.
+
+    Raises UserError for what is no setting of VIA.
+    """
+    from via.config import ViaConfig
+
+    configured(settings, ViaConfig())
+    fields = dict(setting.split("=", 1) for setting in settings)
+    changed = []
+    for method in methods:
+        ours = method.editor in EDITORS
+        changed.append(replace(method, overrides={**fields, **method.overrides}) if ours else method)
+    return changed
+
+
+def open_method(method: Method, cache: Path, models: Models) -> Opened:
+    """Make a row ready; variants of VIA share the stages of their edits in `cache`.
+
+    Raises UserError when its editor cannot be imported or its config has no such field.
+    """
     if method.editor == "copy":
-        return Opened(record_of(method, "1", {}, {}), copied, dict)
+        return Opened(record_of(method, "1", {}, {}), copied)
     if method.editor == "oracle":
-        shared = backbone()
-        return Opened(record_of(method, "1", {}, weights_of(shared)), oracle(shared), dict)
-    editor = open_editor(method, cache, backbone)
-    config = editor.config.model_dump(mode="json")
-    record = record_of(method, str(getattr(editor, "version", "1")), config, weights_of(editor))
-    return Opened(record, edited(editor), lambda: getattr(editor, "facts", {}))
+        return Opened(record_of(method, "1", {}, weights_of(models)), oracle(models.backbone))
+    if method.editor == "via":
+        return open_via(method, cache, models)
+    kind = imported(EDITORS.get(method.editor, method.editor))
+    own = method.editor in EDITORS
+    editor = kind(models.backbone) if own else kind()
+    known = type(
+        editor.config
+    ).model_fields  # settings of VIA that a baseline does not have say nothing to it
+    settings = [f"{field}={value}" for field, value in method.overrides.items() if field in known]
+    if settings:
+        config = configured(settings, editor.config)
+        editor = kind(models.backbone, config=config) if own else kind(config=config)
+    weights = weights_of(models) if own else dict(getattr(editor, "weights", {}))
+    return Opened(record_of(method, version_of(editor), dumped(editor), weights), edited(editor))
+
+
+def open_via(method: Method, cache: Path, models: Models) -> Opened:
+    """A variant of VIA, which tells its root and what its stages take without the cache."""
+    from via.config import ViaConfig
+    from via.edit import Via
+
+    config = configured([f"{field}={value}" for field, value in method.overrides.items()], ViaConfig())
+    predicts = config.masks == "predicted" and config.region != "whole"
+    editor = Via(models.backbone, models.masker if predicts else None, config, cache=cache)
+    weights = weights_of(models, masker=predicts)
+    return Opened(
+        record_of(method, version_of(editor), dumped(editor), weights),
+        edited(editor),
+        lambda: sum(editor.trace.seconds.values()),
+        lambda task, folder, video: traced(editor, task, folder, video),
+    )
+
+
+def traced(editor: Any, task: Task, folder: Path, video: str) -> dict[str, Any]:
+    """What VIA decided in its last edit; the edited root frame is written beside the video as a picture."""
+    from PIL import Image
+
+    from via.framing import Framing
+
+    trace, backbone = editor.trace, editor.backbone
+    facts: dict[str, Any] = {"region": trace.phrase, "group": trace.group}
+    if trace.root is not None:
+        side = editor.config.size or backbone.default_side
+        framing = Framing.fit(task.clip.size, side, backbone.size_multiple)
+        picture = str(Path(video).with_suffix(".root.png"))
+        Image.fromarray(framing.frames_out(trace.root.edited[None])[0]).save(folder / picture)
+        facts |= {"root_frame": trace.root.frame, "root_edit": picture, "root_scores": trace.root.scores}
+    return facts
+
+
+def version_of(editor: Editor) -> str:
+    return str(getattr(editor, "version", "1"))
+
+
+def dumped(editor: Editor) -> dict[str, Any]:
+    return editor.config.model_dump(mode="json")
 
 
 def record_of(method: Method, version: str, config: dict[str, Any], weights: dict[str, str]) -> MethodRecord:
@@ -85,25 +185,6 @@ def record_of(method: Method, version: str, config: dict[str, Any], weights: dic
         weights=weights,
         config_hash=digest,
     )
-
-
-def open_editor(method: Method, cache: Path, backbone: LoadBackbone) -> Editor:
-    """The editor of a row, its config with the row's fields set.
-
-    Raises UserError when it cannot be imported or does not have such a field.
-    """
-    from via.config import configured
-
-    settings = [f"{field}={value}" for field, value in method.overrides.items()]
-    kind = imported(EDITORS.get(method.editor, method.editor))
-    if method.editor == "via":
-        from via.config import ViaConfig
-
-        return kind(configured(settings, ViaConfig()), backbone=backbone(), cache=cache)
-    if method.editor in EDITORS:
-        return kind(backbone=backbone())
-    editor = kind()
-    return kind(config=configured(settings, editor.config)) if settings else editor
 
 
 def imported(path: str) -> Any:
@@ -127,9 +208,12 @@ def imported(path: str) -> Any:
     return getattr(found, name)
 
 
-def weights_of(holder: Any) -> dict[str, str]:
-    """The sha256 of the weights that an editor or backbone names; empty where it has none."""
-    return dict(getattr(holder, "weights", {}))
+def weights_of(models: Models, masker: bool = False) -> dict[str, str]:
+    """The sha256 of the shared models' weights, by name."""
+    from via.stages import weights_digest
+
+    used = [models.backbone, models.masker] if masker else [models.backbone]
+    return {model.name: weights_digest(model) for model in used}
 
 
 def edited(editor: Editor) -> MakeFrames:

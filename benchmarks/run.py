@@ -22,9 +22,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from benchmarks.ablations import cannot_act
-from benchmarks.methods import LoadBackbone, Method, Opened, open_method
+from benchmarks.methods import Method, Models, Opened, open_method
 from benchmarks.records import (
-    FramesHash,
     Key,
     MethodRecord,
     Result,
@@ -85,7 +84,7 @@ def run(
     seeds: Sequence[int],
     folder: Path,
     *,
-    backbone: LoadBackbone,
+    models: Models,
     show: Show,
     command: str = "",
     retry: bool = False,
@@ -97,7 +96,7 @@ def run(
     holds another suite or another process writes to it, KeyboardInterrupt with what is kept in its message.
     """
     with writing(folder):
-        opened = [open_method(method, folder / "cache", backbone) for method in methods]
+        opened = [open_method(method, folder / "cache", models) for method in methods]
         record = asked(folder, suite, [row.record for row in opened], seeds, command, show)
         write_record(folder, record)
         before = read_run(folder)
@@ -182,11 +181,9 @@ def cell(folder: Path, key: Key, task: Task, seed: int, row: Opened, report: Rep
     path = folder / video
     path.parent.mkdir(parents=True, exist_ok=True)
     watch = Stopwatch(report)
-    hashing = FramesHash()
     reset_peak_memory()
     try:
-        frames = checked(row.frames(task, seed, watch), task, hashing)
-        write_lossless(path, frames, task.clip.fps)
+        digest = write_lossless(path, checked(row.frames(task, seed, watch), task), task.clip.fps)
     except CannotEdit as error:
         return outcome(key, "skipped", str(error))
     except Exception as error:
@@ -197,15 +194,14 @@ def cell(folder: Path, key: Key, task: Task, seed: int, row: Opened, report: Rep
         log.write_text(traceback.format_exc(), encoding="utf-8")
         return outcome(key, "error", " ".join(f"{type(error).__name__}: {error}".split()))
     seconds = watch.stop()
-    facts = dict(row.facts())
-    spared = facts.pop("seconds_spared", 0.0)
+    alone = row.seconds_alone()
     host, device = peak_memory()
     return outcome(
         key,
         "ok",
         None,
         seconds=seconds,
-        seconds_alone=sum(seconds.values()) + spared,
+        seconds_alone=sum(seconds.values()) if alone is None else alone,
         host_bytes=host,
         device_bytes=device,
         frames=len(task.clip),
@@ -213,8 +209,8 @@ def cell(folder: Path, key: Key, task: Task, seed: int, row: Opened, report: Rep
         size=task.clip.size,
         video=video,
         video_sha256=file_sha256(path),
-        frames_sha256=hashing.hexdigest(),
-        facts=facts,
+        frames_sha256=digest,
+        facts=row.facts(task, folder, video),
     )
 
 
@@ -223,14 +219,13 @@ def outcome(key: Key, status: str, reason: str | None, **values: Any) -> Result:
     return Result.model_validate({**fields, "versions": versions(), **values})
 
 
-def checked(frames: Iterator[Frame], task: Task, hashing: FramesHash) -> Iterator[Frame]:
-    """Pass frames on, hashed; raises ValueError unless they are uint8, as many and as large as the clip's."""
+def checked(frames: Iterator[Frame], task: Task) -> Iterator[Frame]:
+    """Pass frames on; raises ValueError unless they are uint8, as many and as large as the clip's."""
     wanted = (*task.clip.size, 3)
     count = 0
     for frame in frames:
         if frame.shape != wanted or frame.dtype != np.uint8:
             raise ValueError(f"frame {count} is {frame.dtype} {frame.shape}, the clip's are uint8 {wanted}")
-        hashing.update(frame)
         count += 1
         yield frame
     if count != len(task.clip):
