@@ -1,4 +1,4 @@
-"""The pictures of a report: Fig. 10 in the paper's arrangement, sweeps, and the dose-response of the coupling.
+"""The pictures of a report: Fig. 10 in the paper's arrangement, sweeps, and the dose-response to coupling.
 
 Frames come from the run's own videos (the source is the row `copy`); nothing else is read.
 """
@@ -23,11 +23,19 @@ from data.video import open_clip
 
 # Rows of Fig. 10, left and right panel of each example; None where the paper has none.
 ARRANGEMENT = (("copy", "full"), ("e", "c"), ("d", "b"), ("frame_by_frame", "oracle"))
-LETTERS = {"copy": "source", "full": "(a) full", "frame_by_frame": "frame by frame", "oracle": "best valid answer"}
-EXAMPLES = ("Change into a tiger", "Make it Japanese woodblock print")  # the paper's own, where a suite has them
+LETTERS = {
+    "copy": "source",
+    "full": "(a) full",
+    "frame_by_frame": "frame by frame",
+    "oracle": "best valid answer",
+}
+EXAMPLES = (
+    "Change into a tiger",
+    "Make it Japanese woodblock print",
+)  # the paper's own, where a suite has them
 STRIP = 4  # frames of a panel
 DOSE = "condition:coupling"
-DOSES = ("none", "weak", "medium", "strong")
+DOSES = ("single", "none", "weak", "strong")
 
 
 def draw(run: Run, table: pd.DataFrame, columns: Sequence[Column], folder: Path) -> dict[str, str]:
@@ -38,8 +46,8 @@ def draw(run: Run, table: pd.DataFrame, columns: Sequence[Column], folder: Path)
         for name in ("fig10.png", "fig10.pdf"):
             figure.savefig(folder / name, dpi=150)
         pictures["fig10.png"] = (
-            "What each component changes, in the arrangement of the paper's Fig. 10, with frame-by-frame editing "
-            "and the best valid answer below"
+            "What each component changes, in the arrangement of the paper's Fig. 10; below, frame-by-frame "
+            "editing and the best valid answer"
         )
     for column in columns:
         swept = sweep_plot(table, column)
@@ -50,7 +58,9 @@ def draw(run: Run, table: pd.DataFrame, columns: Sequence[Column], folder: Path)
     dose = dose_plot(table, columns)
     if dose is not None:
         dose.savefig(folder / "dose_response.png", dpi=150)
-        pictures["dose_response.png"] = "How results depend on how strongly the answer follows incidental content"
+        pictures["dose_response.png"] = (
+            "How results depend on how strongly the answer follows incidental content"
+        )
     return pictures
 
 
@@ -63,7 +73,7 @@ class Example:
 
 
 def fig10(run: Run) -> Figure | None:
-    """The paper's Fig. 10: a local example left, a global one right; None when the run has no `full` video."""
+    """The paper's Fig. 10: a local example left, a global one right; None without any `full` video."""
     local = example(run, [task for task in run.record.suite.tasks if task.region is not None])
     whole = example(run, [task for task in run.record.suite.tasks if task.region is None])
     examples = [found for found in (local, whole) if found is not None]
@@ -72,7 +82,10 @@ def fig10(run: Run) -> Figure | None:
     names = {name for found in examples for name in found.strips}
     rows = [pair for pair in ARRANGEMENT if names & set(pair)]
     height, width = next(
-        strip.shape[1:3] for found in examples for strip in found.strips.values() if not isinstance(strip, str)
+        strip.shape[1:3]
+        for found in examples
+        for strip in found.strips.values()
+        if not isinstance(strip, str)
     )
     panel = 4.2
     figure = Figure(
@@ -179,7 +192,9 @@ def mark(axis: Axes, place: float, interval: object, **style: object) -> None:
 def dose_plot(table: pd.DataFrame, columns: Sequence[Column]) -> Figure | None:
     """Minority share and one-answer error over the strength of coupling, frame by frame against full."""
     rows = [row for row in ("frame_by_frame", "full") if row in set(table["method"])]
-    shown = [column for column in columns if column.title in ("minority share", "one-answer error", "edited share")]
+    shown = [
+        column for column in columns if column.title in ("minority share", "one-answer error", "edited share")
+    ]
     if DOSE not in table or len(rows) < 2 or not shown or table[DOSE].nunique() < 2:
         return None
     doses = sorted(table[DOSE].dropna().unique(), key=lambda dose: (*DOSES, dose).index(dose))
@@ -190,10 +205,11 @@ def dose_plot(table: pd.DataFrame, columns: Sequence[Column]) -> Figure | None:
                 found = estimates(table[(table[DOSE] == dose) & (table["method"] == row)], column)
                 mark(axis, place + 0.12 * offset, found[row].interval, color=f"C{offset}")
             axis.plot([], [], "o", color=f"C{offset}", label=TITLES.get(row, row))
-        axis.set_xticks(range(len(doses)), [f"{dose}\n({table[table[DOSE] == dose]['task'].nunique()} tasks)" for dose in doses])
+        axis.set_xticks(
+            range(len(doses)),
+            [f"{dose}\n({table[table[DOSE] == dose]['task'].nunique()} tasks)" for dose in doses],
+        )
         axis.set_xlabel("coupling")
         axis.set_ylabel(column.title)
     figure.axes[0].legend(fontsize=8)
     return figure
-
-

@@ -17,18 +17,18 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TypeVar
 
-import numpy as np
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from data.types import Frame, UserError
+from data.types import UserError
+from data.video import frames_sha256 as frames_sha256  # the hash that names decoded frames
 
 FORMAT = 1
 
@@ -124,7 +124,7 @@ class Score(Key):
     """One line of `scores.jsonl`: a metric of the frames that `frames_sha256` names."""
 
     format: Literal[1] = 1
-    metric: str = Field(pattern=r"^[a-z0-9_.]+@\d+$")
+    metric: str = Field(pattern=r"^[A-Za-z0-9_.]+@\d+(:\w+)?$")  # id@version, :variant where there is one
     value: FiniteFloat | None
     status: ScoreStatus
     reason: str | None = None
@@ -182,32 +182,6 @@ def video_name(method: str, config_hash: str, task: str, seed: int) -> str:
 
 def _plain(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "_", text)
-
-
-class FramesHash:
-    """Hashes frames as they pass: sha256 over `"H W\\n"` and the RGB bytes of each frame in order."""
-
-    def __init__(self) -> None:
-        self._hash: Any = None
-
-    def update(self, frame: Frame) -> None:
-        if self._hash is None:
-            height, width = frame.shape[:2]
-            self._hash = hashlib.sha256(f"{height} {width}\n".encode())
-        self._hash.update(np.ascontiguousarray(frame, dtype=np.uint8).data)
-
-    def hexdigest(self) -> str:
-        if self._hash is None:
-            raise ValueError("no frame was hashed")
-        return str(self._hash.hexdigest())
-
-
-def frames_sha256(frames: Iterable[Frame]) -> str:
-    """The hash that names decoded frames, uint8 RGB (H, W, 3) in order, whatever file they came from."""
-    hashing = FramesHash()
-    for frame in frames:
-        hashing.update(frame)
-    return hashing.hexdigest()
 
 
 def file_sha256(path: Path) -> str:

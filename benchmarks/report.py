@@ -108,11 +108,7 @@ def printed(table: pd.DataFrame, columns: Sequence[Column], reference: str) -> I
             yield Table(
                 f"{edit.capitalize()} edits: main effects and interactions",
                 ["column", *head],
-                [
-                    [column.title, *row.values()]
-                    for column, row in zip(columns, rows)
-                    if row
-                ],
+                [[column.title, *row.values()] for column, row in zip(columns, rows) if row],
                 ["Mean with the factor minus mean without it, over the whole factorial design."],
             )
 
@@ -157,16 +153,18 @@ def difference_table(name: str, table: pd.DataFrame, columns: Sequence[Column], 
         for method in methods
     ]
     notes = [
-        f"Row minus `{reference}` [95 % interval], on the tasks that both have. p: sign flips of whole clips, "
-        f"Holm over the {len(methods)} rows of a column.",
+        f"Row minus `{reference}` [95 % interval], on the tasks that both have. p: sign flips of whole "
+        f"clips, Holm over the {len(methods)} rows of a column.",
     ]
     clips = table["source"].nunique()
     smallest = min(1.0, 2 / 2**clips * max(1, len(methods)))
     if smallest >= 0.05:
         notes.append(
-            f"With {clips} clips no corrected p can be under {smallest:.2g}: nothing here can be decided at 5 %."
+            f"With {clips} clips no corrected p can be under {smallest:.2g}: nothing is decided at 5 %."
         )
-    return Table(f"{name}: difference to {reference}", ["", *(column.title for column in columns)], rows, notes)
+    return Table(
+        f"{name}: difference to {reference}", ["", *(column.title for column in columns)], rows, notes
+    )
 
 
 def difference_text(column: Column, difference: Difference | None) -> str:
@@ -207,7 +205,14 @@ def write_csv(path: Path, tables: Sequence[Table]) -> None:
         writer.writerow(["table", "row", "column", "value"])
         for table in tables:
             for row in table.rows:
-                writer.writerows([table.title, row[0], head, value] for head, value in zip(table.head[1:], row[1:]))
+                writer.writerows(
+                    [table.title, row[0], head, value] for head, value in zip(table.head[1:], row[1:])
+                )
+
+
+def as_text(tables: Sequence[Table]) -> str:
+    """Tables as Markdown."""
+    return render("tables.md", {"tables": tables})
 
 
 def render(name: str, document: dict[str, Any]) -> str:
@@ -225,4 +230,6 @@ def render(name: str, document: dict[str, Any]) -> str:
 def cell_counts(run: Run) -> str:
     """`61 ok, 3 skipped of 64 cells`, for the end of a command."""
     states = pd.Series([result.status if result else "missing" for _, result in run.cells()])
-    return ", ".join(f"{n} {status}" for status, n in states.value_counts().items()) + f" of {len(states)} cells"
+    return (
+        ", ".join(f"{n} {status}" for status, n in states.value_counts().items()) + f" of {len(states)} cells"
+    )

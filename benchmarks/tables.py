@@ -1,8 +1,8 @@
-"""The numbers of a report, read from a run alone: one value per cell, means with intervals, paired differences.
+"""The numbers of a report, read from a run alone: a value per cell, means with intervals, paired differences.
 
-From cells to a table: a task's value is the mean over its seeds, a method's the mean over its tasks. Intervals
-are clustered by source clip, comparisons are paired over the tasks that both rows have, and corrected for the
-number of rows compared in one column.
+From cells to a table: a task's value is the mean over its seeds, a method's the mean over its tasks.
+Intervals are clustered by source clip, comparisons are paired over the tasks that both rows have and
+corrected for the number of rows compared in one column.
 """
 
 from __future__ import annotations
@@ -151,11 +151,18 @@ def estimates(table: pd.DataFrame, column: Column) -> dict[str, Estimate]:
     return found
 
 
-def differences(table: pd.DataFrame, column: Column, reference: str) -> dict[str, Difference]:
-    """Each other method minus the reference, paired by task, tested by sign flips of whole clips."""
+def differences(
+    table: pd.DataFrame, column: Column, reference: str, *, beside_controls: bool = False
+) -> dict[str, Difference]:
+    """Each other method minus the reference, paired by task, tested by sign flips of whole clips; the
+    controls are left out unless `beside_controls`."""
     wide = by_task(table, column)
     found: dict[str, Difference] = {}
-    rows = [method for method in wide.columns if method != reference and method not in CONTROLS]
+    rows = [
+        method
+        for method in wide.columns
+        if method != reference and (beside_controls or method not in CONTROLS)
+    ]
     if reference not in wide:
         return found
     comparisons = {}
@@ -218,7 +225,9 @@ def effects(table: pd.DataFrame, column: Column, edit: str) -> list[Effect]:
 def sentence(table: pd.DataFrame, component: Component, columns: Sequence[Column] = COLUMNS) -> str:
     """What one component changed, by how much, and whether that is beyond chance."""
     column = next(column for column in columns if column.title == component.column)
-    reasons = set(table.loc[(table["method"] == component.without) & (table["status"] == "skipped"), "reason"])
+    reasons = set(
+        table.loc[(table["method"] == component.without) & (table["status"] == "skipped"), "reason"]
+    )
     difference = differences(table, column, "full").get(component.without)
     head = f"{component.title}: the paper says it {component.claim}."
     if difference is None:
@@ -241,7 +250,8 @@ def verdict(column: Column, difference: Difference) -> str:
     interval = difference.comparison.difference
     if interval.low is None or interval.high is None:
         return f"the difference of {column.show(interval.mean)} rests on one clip"
-    span = f"the difference is {column.show(interval.mean)} [{column.show(interval.low)}, {column.show(interval.high)}]"
+    mean, low, high = (column.signed(value) for value in (interval.mean, interval.low, interval.high))
+    span = f"the difference is {mean} [{low}, {high}]"
     if difference.p is None:
         return f"{span} and {difference.reason}"
     judged = "beyond chance" if difference.p < 0.05 else "not beyond chance"

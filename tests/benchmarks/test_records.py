@@ -3,14 +3,12 @@
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from benchmarks.records import (
-    FramesHash,
     Key,
     MethodRecord,
     Result,
@@ -21,7 +19,6 @@ from benchmarks.records import (
     TaskRecord,
     append,
     config_hash,
-    frames_sha256,
     inside,
     read_lines,
     read_run,
@@ -148,21 +145,6 @@ def test_a_second_writer_is_refused_and_the_first_may_come_back(tmp_path: Path) 
         pass
     with writing(tmp_path):
         pass
-
-
-def test_frames_hash_sees_pixels_order_and_shape() -> None:
-    frames = np.random.default_rng(0).integers(0, 256, (3, 4, 6, 3), dtype=np.uint8)
-    streamed = FramesHash()
-    for frame in frames:
-        streamed.update(frame)
-    name = frames_sha256(frames)
-    assert streamed.hexdigest() == name
-    assert frames_sha256(frames[::-1]) != name
-    assert frames_sha256(frames.reshape(3, 6, 4, 3)) != name
-    assert frames_sha256(frames.transpose(0, 2, 1, 3)) != name
-    changed = frames.copy()
-    changed[2, 3, 5, 2] ^= 1
-    assert frames_sha256(changed) != name
 
 
 def test_config_hash_changes_with_config_weights_and_version_only() -> None:

@@ -1,0 +1,180 @@
+"""The commands about runs: ablate, bench, score, report, compare, validate."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from benchmarks.methods import Method
+    from benchmarks.run import Suite
+
+Out = Annotated[Path | None, typer.Option(help="Folder of the run; the same command again goes on there.")]
+SuiteName = Annotated[str, typer.Option(help="A suite's name, or a manifest file.")]
+Seeds = Annotated[int, typer.Option(min=1, help="How many seeds: 0, 1, ...")]
+Retry = Annotated[bool, typer.Option("--retry", help="Try cells again that ended as error.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="field=value of every row of VIA (and of its baselines).")
+]
+Metrics = Annotated[str, typer.Option(help="Metrics or suites of metrics, with commas.")]
+Folder = Annotated[Path, typer.Argument(help="Folder of a run.")]
+DEFAULT_METRICS = "pocket,background_psnr,warp_error_short"
+
+
+def ablate(
+    suite: SuiteName = "pocket-mini",
+    seeds: Seeds = 1,
+    all_variants: Annotated[
+        bool, typer.Option("--all", help="Also the 2 x 2 x 2 design, Fig. 11 and appendix B.")
+    ] = False,
+    sweep: Annotated[
+        list[str] | None, typer.Option(help="field=a,b: `full` with each value instead of the variants.")
+    ] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Rows instead of the default ones, with commas.")
+    ] = None,
+    settings: Settings = None,
+    metrics: Metrics = DEFAULT_METRICS,
+    out: Out = None,
+    retry: Retry = False,
+) -> None:
+    """Take VIA apart: run its variants on a suite, draw Fig. 10, say what each component changed."""
+    from benchmarks.ablations import ALL, DEFAULT
+    from benchmarks.ablations import sweep as swept
+    from benchmarks.methods import Method, named
+
+    if methods is not None:
+        rows = [named(name) for name in methods.split(",")]
+    elif sweep:
+        controls = [named(name) for name in ("frame_by_frame", "copy", "oracle")]
+        rows = [*controls, *(Method(name, "via", overrides) for name, overrides in swept(sweep).items())]
+    else:
+        rows = [named(name) for name in (ALL if all_variants else DEFAULT)]
+    name = "sweep" if sweep else "ablations"
+    folder = out or Path("runs") / f"{name}-{Path(suite).stem}"
+    _whole(suite, rows, seeds, settings or [], folder, metrics, retry)
+
+
+def bench(
+    methods: Annotated[str, typer.Option(help="Rows, with commas: names, or package.module:Name.")],
+    suite: SuiteName = "pocket",
+    seeds: Seeds = 1,
+    settings: Settings = None,
+    metrics: Metrics = DEFAULT_METRICS,
+    out: Out = None,
+    retry: Retry = False,
+) -> None:
+    """Compare editors on a suite; the source and the best valid answer stand beside them."""
+    from benchmarks.methods import CONTROLS, named
+
+    names = dict.fromkeys([*methods.split(","), *CONTROLS])
+    folder = out or Path("runs") / f"bench-{Path(suite).stem}"
+    _whole(suite, [named(name) for name in names], seeds, settings or [], folder, metrics, retry)
+
+
+def score(
+    run: Folder,
+    metrics: Metrics = DEFAULT_METRICS,
+    suite: Annotated[str | None, typer.Option(help="The suite, where the run's is a manifest file.")] = None,
+) -> None:
+    """Compute metrics of a run's videos; only what is missing or stale."""
+    from benchmarks.progress import stages
+    from benchmarks.records import read_run
+    from benchmarks.scoring import score as compute
+    from eval.suite import suite as metric_suite
+
+    opened = read_run(run)
+    tasks = _suite(suite or opened.record.suite.name).tasks
+    with stages() as report:
+        compute(run, tasks, metric_suite(metrics), report)
+    print(f"{run / 'scores.jsonl'} is complete")
+
+
+def report(
+    run: Folder,
+    reference: Annotated[str | None, typer.Option(help="The row that others are compared with.")] = None,
+    videos: Annotated[bool, typer.Option(help="Side-by-side videos, made where rows changed.")] = True,
+) -> None:
+    """Write tables, pictures and pages of a run into its `report/`; reads nothing but the folder."""
+    from benchmarks.progress import stages
+    from benchmarks.report import write_report
+
+    with stages() as show:
+        page = write_report(run, reference=reference, videos=videos, report=show)
+    print(page.with_suffix(".md").read_text(encoding="utf-8"))
+    print(f"The whole report is in {page}")
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="RUN:ROW, or RUN where it has one row that is no control.")],
+    second: Annotated[str, typer.Argument(help="The same; RUN may be the same folder.")],
+) -> None:
+    """Is a difference real? Two rows of one or two runs, paired task by task."""
+    from benchmarks.compare import compared
+    from benchmarks.report import as_text
+
+    print(as_text(compared(first, second)))
+
+
+def validate(run: Folder) -> None:
+    """Check a run, anybody's: every line, every path, every video against its hashes."""
+    from benchmarks.validate import faults
+    from data.types import UserError
+
+    found = faults(run)
+    for line in found:
+        print(line)
+    if found:
+        raise UserError(f"{run} breaks the run format in {len(found)} places")
+    print(f"{run} follows the run format")
+
+
+def _whole(
+    suite_name: str,
+    methods: Sequence[Method],
+    seeds: int,
+    settings: Sequence[str],
+    folder: Path,
+    metrics: str,
+    retry: bool,
+) -> None:
+    """Run, score, report: what `ablate` and `bench` do after they have chosen their rows."""
+    from benchmarks.methods import Pocket, with_settings
+    from benchmarks.progress import Bars, stages
+    from benchmarks.report import cell_counts, write_report
+    from benchmarks.run import run
+    from benchmarks.scoring import score as compute
+    from eval.suite import suite as metric_suite
+
+    wanted = metric_suite(metrics)
+    suite, rows = _suite(suite_name), with_settings(methods, settings)
+    command = shlex.join(["via", *sys.argv[1:]])
+    with Bars() as bars:
+        run(
+            suite,
+            rows,
+            range(seeds),
+            folder,
+            models=Pocket(),
+            show=bars,
+            command=command,
+            retry=retry,
+        )
+    with stages() as show:
+        done = compute(folder, suite.tasks, wanted, show)
+        page = write_report(folder, report=show)
+    text = page.with_suffix(".md").read_text(encoding="utf-8")
+    print(text)
+    print(f"{cell_counts(done)}. Picture: {page.with_name('fig10.png')}. Page: {page}")
+
+
+def _suite(name: str) -> Suite:
+    from benchmarks.run import Suite
+    from data.suites import load, manifest, suite_hash
+
+    return Suite(manifest(name).name, suite_hash(name), load(name))
