@@ -68,8 +68,8 @@ def sign_flip(y: ArrayLike, clip: Sequence[str]) -> float:
     """Two-sided p of "no preference" when all votes of one clip change sign together, exact for any number of
     clips.
 
-    The share of the 2^clips sign patterns whose |sum of y| is at least the observed one. Votes are -1, 0 or 1, so
-    clip sums are integers and the number of patterns with each total follows by convolution.
+    The share of the 2^clips sign patterns whose |sum of y| is at least the observed one. Votes are -1, 0 or
+    1, so clip sums are integers and the number of patterns with each total follows by convolution.
     """
     score = np.asarray(y, dtype=int)
     sums = np.bincount(pd.factorize(np.asarray(clip, dtype=object))[0], weights=score).astype(int)

@@ -108,7 +108,7 @@ def require_identified(contests: Contests, *, ties_link: bool = True) -> None:
     if len(groups) > 1:
         smallest = min(groups, key=len)
         raise NotIdentified(
-            f"no finite ranking: {', '.join(smallest)} against the others: only wins, only losses or no comparison; "
+            f"no finite ranking: {', '.join(smallest)} only won, only lost or never met the others; "
             f"collect more votes, or use --regularise 0.5"
         )
 
