@@ -51,15 +51,16 @@ def nearest_multiples(value: int, step: int) -> list[int]:
     return sorted({m for m in (below, below + step) if m > 0}) if value % step else [value]
 
 
-def refuse_sizes(clips: int, pairs: int, length: int, step: int) -> None:
-    """Raise unless `length` is a multiple of `step` and `clips` of `length`; the message offers the
-    nearest.
-    """
+def refuse_length(length: int, pairs: int, *, half_sessions: bool = False) -> None:
+    """Raise unless sides and pairs balance in a session of `length`; the message offers the nearest lengths."""
+    step = pairs if half_sessions else 2 * pairs
     if length <= 0 or length % step:
         offers = " or ".join(map(str, nearest_multiples(max(length, 0), step)))
-        raise UserError(
-            f"session_length: {length} is no multiple of {step} ({pairs} pairs, sides balanced); use {offers}"
-        )
+        raise UserError(f"session_length: {length} is no multiple of {step} ({pairs} pairs); use {offers}")
+
+
+def refuse_clips(clips: int, length: int) -> None:
+    """Raise unless `clips` is a multiple of the session length; the message offers the nearest numbers."""
     if clips <= 0 or clips % length:
         offers = " or ".join(map(str, nearest_multiples(clips, length)))
         raise UserError(f"clips: {clips} is no multiple of session_length {length}; use {offers}")
@@ -78,7 +79,8 @@ def blocks(clips: int, pairs: int, votes: int, length: int, *, half_sessions: bo
         raise UserError(
             f"a design needs at least one pair and one vote, this has {pairs} pairs and {votes} votes"
         )
-    refuse_sizes(clips, pairs, length, pairs if half_sessions else 2 * pairs)
+    refuse_length(length, pairs, half_sessions=half_sessions)
+    refuse_clips(clips, length)
     sessions = []
     for replicate in range(votes):
         for number in range(pairs):

@@ -154,7 +154,7 @@ class Panel(_Closed):
 
 
 class TaskPlan(BaseModel):
-    """One comparison of one session, blind: `left` and `right` are slot names, the key knows their methods."""
+    """A comparison of one session, blind: `left` and `right` are slot names, the key knows their methods."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
