@@ -26,7 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "metrics": ("eval.commands:app", "Metrics of video editing: list them, run them on files."),
     "study": ("human_eval.commands:app", "The pairwise human study: design, serve, import, analyse."),
     "data": ("data.commands:app", "Suites and clips: list, show, render."),
-    "models": ("via.backbones.pocket.commands:app", "The embedded pocket models: train, evaluate."),
+    "models": ("benchmarks.models:app", "The embedded pocket models: train, check."),
 }
 
 

@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ import torch.distributed as dist
 from PIL import Image
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from via.backbones.pocket.training import TASKS
 
@@ -172,6 +174,7 @@ def _work(rank: int, workers: int, name: str, folder: Path, samples: int | None,
         step, hours = saved["step"], saved["hours"]
     task.model.to(precision)
     weights.show(weights.master)
+    plain_attention = sdpa_kernel(SDPBackend.MATH)  # the CPU's fused kernel is slow backwards
     steps = plan.samples // plan.batch
     start, seen = time.monotonic(), {}
     with Progress(
@@ -181,7 +184,8 @@ def _work(rank: int, workers: int, name: str, folder: Path, samples: int | None,
         bar = progress.add_task(name, total=steps, completed=step, figures="")
         while step < steps:
             rng = np.random.default_rng([0, step, rank])
-            loss, figures = task.loss(plan.batch // workers, rng, precision)
+            with plain_attention if where == "cpu" else nullcontext():
+                loss, figures = task.loss(plan.batch // workers, rng, precision)
             loss.backward()
             weights.step(step, workers)
             step += 1
