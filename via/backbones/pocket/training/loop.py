@@ -174,7 +174,6 @@ def _work(rank: int, workers: int, name: str, folder: Path, samples: int | None,
         step, hours = saved["step"], saved["hours"]
     task.model.to(precision)
     weights.show(weights.master)
-    plain_attention = sdpa_kernel(SDPBackend.MATH)  # the CPU's fused kernel is slow backwards
     steps = plan.samples // plan.batch
     start, seen = time.monotonic(), {}
     with Progress(
@@ -184,7 +183,8 @@ def _work(rank: int, workers: int, name: str, folder: Path, samples: int | None,
         bar = progress.add_task(name, total=steps, completed=step, figures="")
         while step < steps:
             rng = np.random.default_rng([0, step, rank])
-            with plain_attention if where == "cpu" else nullcontext():
+            # the CPU's fused attention is slow backwards
+            with sdpa_kernel(SDPBackend.MATH) if where == "cpu" else nullcontext():
                 loss, figures = task.loss(plan.batch // workers, rng, precision)
             loss.backward()
             weights.step(step, workers)
