@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from importlib import import_module
+from typing import Protocol, cast
 
 import torch
-from diffusers import DDIMScheduler
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+
+from data.types import UserError
 
 
 @dataclass(frozen=True)
 class Condition:
     """What the U-Net is conditioned on, for n frames in each guidance branch.
 
-    image_latents: (branches, n, c, h, w); tokens: (branches, n, L, d). The branches of InstructPix2Pix, in order: text and
-    image, image only, neither.
+    image_latents: (branches, n, c, h, w); tokens: (branches, n, L, d). The branches of InstructPix2Pix, in
+    order: text and image, image only, neither.
     """
 
     image_latents: torch.Tensor
@@ -26,9 +29,35 @@ class Condition:
     def __getitem__(self, frames: slice | list[int]) -> Condition:
         return Condition(self.image_latents[:, frames], self.tokens[:, frames])
 
+    @property
+    def branches(self) -> int:
+        return self.tokens.shape[0]
+
+    def branch(self, number: int) -> Condition:
+        """One guidance branch alone; `predict` on it is one forward without guidance."""
+        return Condition(self.image_latents[number : number + 1], self.tokens[number : number + 1])
+
+
+IMAGE_ONLY = 1  # the branch with the image and the null instruction
+
+
+def guided(outputs: torch.Tensor, branches: int, guidance_text: float, guidance_image: float) -> torch.Tensor:
+    """Classifier-free guidance of InstructPix2Pix: (n, c, h, w) from the rows (branches * n, c, h, w), branch
+    by branch.
+
+    e = e3 + s_I (e2 - e3) + s_T (e1 - e2) with the branches text and image, image only, neither. A single
+    branch is returned as it is.
+    """
+    if branches == 1:
+        return outputs
+    both, image, neither = outputs.chunk(branches)
+    return neither + guidance_image * (image - neither) + guidance_text * (both - image)
+
 
 class Backbone(Protocol):
-    """An instruction-driven image editor. Frames are float (n, 3, H, W) in [0, 1], H and W multiples of `size_multiple`."""
+    """An instruction-driven image editor. Frames are float (n, 3, H, W) in [0, 1], H and W multiples of
+    `size_multiple`.
+    """
 
     name: str
     unet: torch.nn.Module  # forward has the signature of diffusers' UNet2DConditionModel
@@ -64,7 +93,8 @@ class Backbone(Protocol):
     ) -> torch.Tensor:
         """The guided model output for latents (n, c, h, w), of the scheduler's prediction type.
 
-        The U-Net sees one batch of branches * n rows, branch by branch, which is what attention processors rely on.
+        The U-Net sees one batch of branches * n rows, branch by branch, which is what attention processors
+        rely on. A condition with one branch is predicted without guidance.
         """
         ...
 
@@ -78,3 +108,19 @@ class Backbone(Protocol):
     ) -> torch.Tensor:
         """The editor's own training loss (Eq. 1) on pairs of frames (n, 3, H, W), a scalar with a graph."""
         ...
+
+
+LOADERS = {"pocket": "via.backbones.pocket:load", "ip2p": "via.backbones.ip2p:load"}
+
+
+def load(name: str, device: str = "cpu") -> Backbone:
+    """Open an image editor: "pocket" (embedded) or "ip2p:FOLDER" (a diffusers checkpoint on disk).
+
+    Raises UserError when there is no such editor.
+    """
+    kind, _, folder = name.partition(":")
+    if kind not in LOADERS:
+        raise UserError(f"there is no backbone {kind!r}: use {' or '.join(LOADERS)} (ip2p:FOLDER)")
+    module, function = LOADERS[kind].split(":")
+    arguments = [folder] if folder else []
+    return cast(Backbone, getattr(import_module(module), function)(*arguments, device=device))

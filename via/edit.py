@@ -1,0 +1,604 @@
+"""The whole method: Fig. 2 of the paper from top to bottom.
+
+    region and masks -> encode -> invert -> root edit -> tune -> gather and swap in lock step with blending ->
+    decode
+
+All frames advance together, one denoising step at a time: at each step the group's frames go first and fill a
+store of keys and values, then every frame of the clip is advanced against it, then the store is dropped. So
+memory does not grow with the number of steps, and hardly with the clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from data.types import CannotEdit, Clip, Edit, Frame, Report, UserError, silent
+from via import attention, inversion, local, root, tuning
+from via.backbones import IMAGE_ONLY, Backbone, Condition
+from via.config import ViaConfig
+from via.framing import Framing, read
+from via.group import group_numbers, shot_starts
+from via.inversion import Trajectory
+from via.masks import Masker
+from via.masks.given import checked
+from via.region import Region, ask, gathered_region, smoothed, soft_masks
+from via.sampling import batches, denoise, generator, place, start_noise
+from via.stages import Stages, array_digest, clip_digest, weights_digest
+
+Choose = Callable[
+    [NDArray[np.uint8], list[float]], int
+]  # candidates (k, H, W, 3) and scores -> the chosen one
+Follow = Callable[[torch.Tensor, Edit], torch.Tensor]  # candidates (k, 3, H, W) -> how well each follows (k,)
+
+
+@dataclass(frozen=True)
+class Root:
+    """The root frame's number, its candidates (k, 3, H, W) as uint8, their scores, and the one chosen."""
+
+    frame: int
+    candidates: torch.Tensor
+    scores: dict[str, list[float]]
+    chosen: int
+
+    @property
+    def edited(self) -> torch.Tensor:
+        """E_root as float (3, H, W) in [0, 1]."""
+        return self.candidates[self.chosen].float() / 255
+
+
+@dataclass
+class Trace:
+    """What the last edit decided: region phrase, group, root, and the seconds of each stage as if it had run
+    alone.
+    """
+
+    phrase: str | None = None
+    group: list[int] = field(default_factory=list)
+    root: Root | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One edit under way: what every stage reads."""
+
+    clip: Clip
+    edit: Edit
+    seed: int
+    config: ViaConfig
+    framing: Framing
+    scheduler: DDIMScheduler
+    guidance: tuple[float, float]
+    stages: Stages
+    report: Report
+    frames: Sequence[int]  # the frames to edit; all of them unless the work is shared out
+    depends: dict[str, Any]  # what every stage depends on
+
+
+class Via:
+    """The editor. `cache` is a folder through which edits share stages; `shard=(k, n)` edits the k-th of n
+    parts of a clip.
+
+    `choose` is the person of `root_choice: person`; `follow` adds to the scores of root candidates how well
+    each follows the instruction. `batch_size` frames go through the U-Net together: it changes rounding and
+    speed only. After an edit `trace` holds what was decided and how long each stage took.
+    """
+
+    name = "via"
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        masker: Masker | None = None,
+        config: ViaConfig | None = None,
+        *,
+        batch_size: int = 8,
+        cache: Path | None = None,
+        choose: Choose | None = None,
+        follow: Follow | None = None,
+        shard: tuple[int, int] = (0, 1),
+    ):
+        self.backbone, self.masker, self.config = backbone, masker, config or ViaConfig()
+        self.batch_size, self.cache, self.choose, self.follow, self.shard = (
+            batch_size,
+            cache,
+            choose,
+            follow,
+            shard,
+        )
+        self.trace = Trace()
+
+    def edit(
+        self,
+        clip: Clip,
+        edit: Edit,
+        *,
+        masks: NDArray[np.float32] | None = None,
+        seed: int = 0,
+        report: Report = silent,
+    ) -> Iterator[Frame]:
+        """Edited frames in order, uint8 RGB of the clip's size, decoded as they are asked for.
+
+        Raises UserError before the first frame when the config or the masks do not fit the clip.
+        """
+        config = self.config
+        if not edit.instruction.strip():
+            raise UserError("the instruction is empty: say what to change")
+        if config.needs_given_masks:
+            if masks is None:
+                raise CannotEdit(
+                    f"masks={config.masks} needs masks: give --mask FILE, or use --set masks=predicted"
+                )
+            checked(masks, clip)
+        elif config.masks == "predicted" and config.region != "whole" and self.masker is None:
+            raise CannotEdit("no model for masks is loaded: give --mask FILE, or use --region whole")
+        if config.root_choice == "person" and config.root_edit is None and self.choose is None:
+            raise CannotEdit(
+                "root_choice=person needs somebody to ask: use --choose-root or --root-edit FILE"
+            )
+        return self._edited(clip, edit, masks, seed, report)
+
+    @torch.no_grad()
+    def _edited(
+        self, clip: Clip, edit: Edit, masks: NDArray[np.float32] | None, seed: int, report: Report
+    ) -> Iterator[Frame]:
+        config, backbone = self.config, self.backbone
+        with Stages(self.cache) as stages:
+            job = self.job(clip, edit, seed, stages, report)
+
+            # 1  Where the edit acts: a phrase, then a mask in every frame (4.1, Fig. 3).
+            region = self.region(job, masks)
+
+            # 2  Encode the source: what the editor is conditioned on, frame by frame.
+            group = self.group(job)
+            with stages.timed("encode"):
+                conditions = [self.condition(job, part) for part in self.progress(job, "encode", job.frames)]
+                group_condition = self.condition(job, group)
+
+            # 3  Invert the source, for blending and for starting from it.
+            with self.trajectory(job, region, group) as trajectory:
+
+                def blended(latents: torch.Tensor, frames: Sequence[int], done: int) -> torch.Tensor:
+                    if region is None or trajectory is None or config.blend == "off":
+                        return latents
+                    source = trajectory.read(done, frames).to(latents)
+                    cells = region.cells[list(frames)].to(latents.device)
+                    return local.blend(
+                        latents, source, cells, done, config.steps, config.blend, config.blend_area
+                    )
+
+                # 4  Choose the root edit (4.1) and tune the editor on affine copies of it (Eq. 5).
+                adapter = None
+                if config.tuning != "off":
+                    chosen = self.root(job, edit, region, blended)
+                    adapter = self.adapter(job, chosen)
+                    self.trace.root = chosen
+
+                # 5  All frames in lock step: gather (Eq. 7, 8), swap (Eq. 9), blend (Eq. 6).
+                start = self.start(job, trajectory, job.frames, conditions[0])
+                group_start = self.start(job, trajectory, group, conditions[0])
+                with stages.timed("edit"), _adapted(backbone, adapter):
+                    latents = lock_step(
+                        backbone,
+                        job,
+                        start,
+                        list(zip(batches(job.frames, self.batch_size), conditions)),
+                        (group, group_start, group_condition) if config.spatiotemporal else None,
+                        blended,
+                    )
+
+            # 6  Decode as a stream.
+            self.trace.phrase = region.phrase if region else None
+            self.trace.group = group if config.spatiotemporal else []
+            self.trace.seconds = stages.seconds
+            yield from self.decoded(job, latents, region)
+
+    def job(self, clip: Clip, edit: Edit, seed: int, stages: Stages, report: Report) -> Job:
+        """The edit's frame: sizes, schedule, guidance, and the hash of what every stage depends on."""
+        config, backbone = self.config, self.backbone
+        self.trace = Trace()
+        text = backbone.guidance_text if config.guidance_text is None else config.guidance_text
+        image = backbone.guidance_image if config.guidance_image is None else config.guidance_image
+        framing = Framing.fit(clip.size, config.size or backbone.default_side, backbone.size_multiple)
+        number, shards = self.shard
+        bounds = np.linspace(0, len(clip), shards + 1).round().astype(int)
+        depends: dict[str, Any] = {
+            "instruction": edit.instruction,
+            "size": framing.padded,
+            "sampling": [config.steps, text, image, config.timestep_spacing],
+        }
+        if stages.shared:
+            depends["clip"] = clip_digest(clip)
+            depends["backbone"] = [backbone.name, weights_digest(backbone)]
+        return Job(
+            clip,
+            edit,
+            seed,
+            config,
+            framing,
+            backbone.scheduler(config.steps, config.timestep_spacing),
+            (text, image),
+            stages,
+            report,
+            range(int(bounds[number]), int(bounds[number + 1])),
+            depends,
+        )
+
+    def progress(self, job: Job, stage: str, frames: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Batches of `frames`, each reported when it is done."""
+        done = 0
+        for part in batches(frames, self.batch_size):
+            yield part
+            done += len(part)
+            job.report(stage, done, len(frames))
+
+    def region(self, job: Job, masks: NDArray[np.float32] | None) -> Region | None:
+        """Step 1: the edit's region, or None when it is the whole frame."""
+        config, clip, masker = job.config, job.clip, self.masker
+        if config.region == "whole" or config.masks == "none":
+            return None
+        depends = {
+            **job.depends,
+            "region": [config.region, config.masks, config.mask_grow, config.mask_smooth],
+        }
+        phrase: str | None = None
+        soft: Iterator[NDArray[np.float32]]
+        grow = config.mask_grow
+        if config.needs_given_masks:
+            assert masks is not None
+            if masks.min() > 0.5:
+                return None
+            depends["masks"] = array_digest([masks]) if job.stages.shared else ""
+            shift = clip.size[1] // 2 if config.masks == "wrong" else 0
+            soft = (np.roll(mask, shift, axis=1) for mask in masks)
+            grow = 3 if config.masks == "dilated" else 0  # a given mask is taken at its word
+        else:
+            assert masker is not None
+            per_frame = config.region == "per_frame"
+            depends["masker"] = [masker.name, weights_digest(masker) if job.stages.shared else ""]
+            if config.region not in ("auto", "per_frame"):
+                phrase = config.region
+            else:
+                phrase = ask(clip, masker, job.edit.instruction)
+                if phrase is None:
+                    return None
+
+            def phrase_of(frame: Frame) -> str | None:
+                return masker.region(frame, job.edit.instruction) if per_frame else phrase
+
+            predicted = soft_masks(clip, masker, phrase_of, per_frame, self.batch_size)
+            soft = smoothed(_counted(predicted, job.report, "masks", len(clip)), config.mask_smooth)
+
+        def make(path: Path) -> None:
+            gathered_region(soft, phrase, job.framing, self.backbone.latent_factor, grow).save(path)
+
+        return Region.load(job.stages.file("masks", depends, make))
+
+    def group(self, job: Job) -> list[int]:
+        """Frame numbers of the attention group."""
+        config = job.config
+        shots = shot_starts(job.clip) if config.group_frames == "shots" and config.spatiotemporal else [0]
+        return group_numbers(config.group_frames, config.group_size, len(job.clip), shots)
+
+    def pixels(self, job: Job, frames: Sequence[int]) -> torch.Tensor:
+        """Source frames as the model takes them, (n, 3, H, W) in [0, 1]."""
+        device, dtype = place(self.backbone)
+        return job.framing.frames_in(read(job.clip, frames)).to(device, dtype)
+
+    def condition(self, job: Job, frames: Sequence[int]) -> Condition:
+        """Step 2 for these frames."""
+        return self.backbone.condition(self.pixels(job, frames), job.edit.instruction)
+
+    def trajectory(
+        self, job: Job, region: Region | None, group: Sequence[int]
+    ) -> AbstractContextManager[Trajectory | None]:
+        """Step 3: the inverted source of the frames that need it, by the editor before tuning."""
+        config, backbone = job.config, self.backbone
+        blending = region is not None and (config.blend != "off" or config.root_local)
+        if not blending and config.noise != "inverted":
+            return nullcontext()
+        shape = tuple(self.condition(job, [0]).image_latents.shape[2:])
+        levels = config.steps + 1
+        whole = len(job.frames) == len(job.clip)
+        frames = job.frames if whole else sorted({*job.frames, *group})
+        branch = IMAGE_ONLY if config.inversion_condition == "null" else 0
+
+        def make(path: Path) -> None:
+            with Trajectory(path, levels, len(job.clip), shape) as trajectory:
+                for part in self.progress(job, "inversion", frames):
+                    source = backbone.encode(self.pixels(job, part))
+                    if config.inversion == "ddim":
+                        condition = self.condition(job, part).branch(branch)
+                        inversion.invert(backbone, source, condition, job.scheduler, trajectory, part)
+                    else:
+                        noise = self.drawn_noise(job, part, shape).to(source)
+                        inversion.add_noise(source, noise, job.scheduler, trajectory, part)
+
+        depends = {k: v for k, v in job.depends.items() if k != "instruction" or branch == 0}
+        depends["sampling"] = [config.steps, config.timestep_spacing]
+        depends["inversion"] = [config.inversion, config.inversion_condition, None if whole else list(frames)]
+        if config.inversion == "noise":
+            depends["noise"] = [config.noise, job.seed]
+        path = job.stages.file("inversion", depends, make)
+        return Trajectory(path, levels, len(job.clip), shape)
+
+    def drawn_noise(self, job: Job, frames: Sequence[int], shape: tuple[int, ...]) -> torch.Tensor:
+        return start_noise(
+            "per_frame" if job.config.noise == "per_frame" else "shared", frames, shape, job.seed
+        )
+
+    def start(
+        self, job: Job, trajectory: Trajectory | None, frames: Sequence[int], condition: Condition
+    ) -> torch.Tensor:
+        """Where denoising starts (n, c, h, w): drawn noise, or the noisiest latents of the source."""
+        device, dtype = place(self.backbone)
+        if trajectory is not None and job.config.noise == "inverted":
+            return trajectory.read(0, frames).to(device, dtype)
+        return self.drawn_noise(job, frames, tuple(condition.image_latents.shape[2:])).to(device, dtype)
+
+    def root(
+        self,
+        job: Job,
+        edit: Edit,
+        region: Region | None,
+        blended: Callable[[torch.Tensor, Sequence[int], int], torch.Tensor],
+    ) -> Root:
+        """Step 4, first half: a random frame edited with different seeds, and the best edit chosen."""
+        config, clip = job.config, job.clip
+        if config.root_frame == "drawn":
+            frame = root.root_frame(
+                region.areas if region else None, len(clip), generator(job.seed, "root frame")
+            )
+        elif config.root_frame < len(clip):
+            frame = config.root_frame
+        else:
+            raise UserError(f"root_frame={config.root_frame}: the clip has frames 0 to {len(clip) - 1}")
+
+        def make(path: Path) -> None:
+            source = self.pixels(job, [frame])[0].float().cpu()
+            if config.root_edit is not None:
+                candidates = _edited_by_hand(Path(config.root_edit), job.framing)[None]
+            else:
+                candidates = self.candidates(job, frame, blended)
+            inside = None
+            if region is not None:
+                inside = job.framing.masks_in(region.pixels([frame]))[0] > 0.5
+            following = self.follow(candidates, edit) if self.follow else None
+            scored = root.scores(candidates, source, inside, following)
+            best = scored.best if config.root_choice == "score" else 0
+            stored = (candidates * 255).round().byte()
+            if config.root_choice == "person" and config.root_edit is None:
+                assert self.choose is not None
+                best = self.choose(job.framing.frames_out(candidates), scored.total.tolist())
+            save_file(
+                {
+                    "candidates": stored.contiguous(),
+                    "agreement": scored.agreement,
+                    "preservation": scored.preservation,
+                    "following": scored.following,
+                    "total": scored.total,
+                    "chosen": torch.tensor(best),
+                },
+                path,
+            )
+
+        depends = {
+            **job.depends,
+            "seed": job.seed,
+            "frame": frame,
+            "root": [config.root_candidates, config.root_choice, config.root_local, self.follow is not None],
+            "region": array_digest([region.packed[frame]]) if region else None,
+            "file": _file_digest(config.root_edit),
+        }
+        if config.root_local:
+            depends["blend"] = [config.blend, config.blend_area, config.inversion, config.inversion_condition]
+        kept = load_file(job.stages.file("root", depends, make))
+        names = ("agreement", "preservation", "following", "total")
+        return Root(
+            frame, kept["candidates"], {name: kept[name].tolist() for name in names}, int(kept["chosen"])
+        )
+
+    def candidates(
+        self, job: Job, frame: int, blended: Callable[[torch.Tensor, Sequence[int], int], torch.Tensor]
+    ) -> torch.Tensor:
+        """Edits (k, 3, H, W) of one frame in [0, 1], each from noise of its own, never that of the clip."""
+        device, dtype = place(self.backbone)
+        condition = self.condition(job, [frame])
+        shape = tuple(condition.image_latents.shape[2:])
+        edits = []
+        for part in self.progress(job, "root", range(job.config.root_candidates)):
+            draws = [torch.randn(shape, generator=generator(job.seed, f"root {j}")) for j in part]
+
+            def after_step(i: int, latents: torch.Tensor) -> torch.Tensor:
+                return blended(latents, [frame] * len(latents), i + 1) if job.config.root_local else latents
+
+            latents = denoise(
+                self.backbone,
+                torch.stack(draws).to(device, dtype),
+                condition[[0] * len(part)],
+                job.scheduler,
+                *job.guidance,
+                after_step,
+            )
+            edits.append(self.backbone.decode(latents).float().cpu())
+        return torch.cat(edits).clamp(0, 1)
+
+    def adapter(self, job: Job, chosen: Root) -> tuning.Adapter:
+        """Step 4, second half: the editor's weights after tuning on the affine copies of the root pair."""
+        config, backbone = job.config, self.backbone
+        assert config.tuning != "off"
+        method = config.tuning
+        ranges = tuning.AffineRanges(
+            config.affine_rotation,
+            config.affine_translation,
+            config.affine_crop,
+            config.affine_shear,
+            config.affine_fill,
+        )
+
+        def make(path: Path) -> None:
+            draws = generator(job.seed, "tuning")
+            source = self.pixels(job, [chosen.frame])[0]
+            pairs = tuning.affine_pairs(source, chosen.edited.to(source), config.tuning_pairs, draws, ranges)
+            adapter = tuning.tune(
+                backbone,
+                pairs,
+                job.edit.instruction,
+                draws,
+                method=method,
+                rank=config.tuning_rank,
+                steps=config.tuning_steps,
+                lr=config.tuning_lr,
+                batch=config.tuning_batch,
+                dropout=config.tuning_dropout,
+                report=lambda done, total: job.report("tuning", done, total),
+            )
+            adapter.save(path)
+
+        depends = {
+            **job.depends,
+            "seed": job.seed,
+            "root": [chosen.frame, array_digest([chosen.candidates[chosen.chosen].numpy()])],
+            "tuning": {k: v for k, v in config if k.startswith(("tuning", "affine"))},
+        }
+        return tuning.Adapter.load(job.stages.file("tuning", depends, make))
+
+    def decoded(self, job: Job, latents: torch.Tensor, region: Region | None) -> Iterator[Frame]:
+        """Step 6: frames of the clip's size, batch by batch; with `paste` the source's pixels outside the
+        region.
+        """
+        first = job.frames[0] if len(job.frames) else 0
+        for part in self.progress(job, "decode", job.frames):
+            with job.stages.timed("decode"):
+                rows = slice(part[0] - first, part[-1] + 1 - first)
+                frames = job.framing.frames_out(self.backbone.decode(latents[rows]))
+                if job.config.paste and region is not None:
+                    inside = region.pixels(list(part))[..., None]
+                    frames = np.where(inside, frames, read(job.clip, part))
+            yield from frames
+
+
+def lock_step(
+    backbone: Backbone,
+    job: Job,
+    latents: torch.Tensor,
+    parts: Sequence[tuple[Sequence[int], Condition]],
+    group: tuple[Sequence[int], torch.Tensor, Condition] | None,
+    blended: Callable[[torch.Tensor, Sequence[int], int], torch.Tensor],
+) -> torch.Tensor:
+    """Edited latents (n, c, h, w) of all frames from their noise (n, c, h, w), advanced together step by
+    step.
+
+    `parts` are the frames' numbers in batches with their conditions; `group` is the numbers, noise and
+    condition of the attention group, which has a trajectory of its own, or None for no swapping.
+    `blended(latents, frames, done)` is local blending after `done` steps.
+    """
+    config, scheduler = job.config, job.scheduler
+    layers = attention.Layers(config.swap_self, config.swap_cross, config.swap_layers, config.swap_branches)
+    latents = latents.clone()
+    swapping = config.steps if config.swap_steps is None else config.swap_steps
+    done, total = 0, config.steps * len(latents)
+
+    for i, timestep in enumerate(scheduler.timesteps):
+        store = None
+        if group is not None and i < swapping:
+            # Stage one of Fig. 4: the group's frames, in order, each against those before it.
+            numbers, group_latents, condition = group
+            outputs, store = _gathered(backbone, job, timestep, group_latents, condition, layers)
+            group_latents = scheduler.step(outputs, timestep, group_latents, return_dict=False)[0]
+            if config.blend_group:
+                group_latents = blended(group_latents, numbers, i + 1)
+            group = (numbers, group_latents, condition)
+
+        # Stage two: every frame, those of the group included, against the group.
+        row = 0
+        for frames, condition in parts:
+            rows = slice(row, row + len(frames))
+            row = rows.stop
+            with _swapped(backbone, store, condition.branches, layers, config.swap_own):
+                output = backbone.predict(latents[rows], timestep, condition, *job.guidance)
+            stepped = scheduler.step(output, timestep, latents[rows], return_dict=False)[0]
+            latents[rows] = blended(stepped, frames, i + 1)
+            done += len(frames)
+            job.report("edit", done, total)
+    return latents
+
+
+def _gathered(
+    backbone: Backbone,
+    job: Job,
+    timestep: torch.Tensor,
+    latents: torch.Tensor,
+    condition: Condition,
+    layers: attention.Layers,
+) -> tuple[torch.Tensor, attention.GroupStore]:
+    def predict(j: int) -> torch.Tensor:
+        return backbone.predict(latents[j : j + 1], timestep, condition[j : j + 1], *job.guidance)
+
+    return attention.gather(
+        backbone.unet,
+        predict,
+        len(latents),
+        condition.branches,
+        layers,
+        chained=job.config.gather,
+        context=job.config.gather_context,
+    )
+
+
+def _swapped(
+    backbone: Backbone,
+    store: attention.GroupStore | None,
+    branches: int,
+    layers: attention.Layers,
+    own: bool,
+) -> AbstractContextManager[None]:
+    if store is None:
+        return nullcontext()
+    return attention.swapped(backbone.unet, store, branches, layers, own=own)
+
+
+def _adapted(backbone: Backbone, adapter: tuning.Adapter | None) -> AbstractContextManager[None]:
+    return nullcontext() if adapter is None else tuning.adapted(backbone.unet, adapter)
+
+
+def _counted(
+    items: Iterator[NDArray[np.float32]], report: Report, stage: str, total: int
+) -> Iterator[NDArray[np.float32]]:
+    for done, item in enumerate(items, start=1):
+        yield item
+        report(stage, done, total)
+
+
+def _file_digest(path: str | None) -> str | None:
+    return array_digest([np.fromfile(path, np.uint8)]) if path and Path(path).is_file() else None
+
+
+def _edited_by_hand(path: Path, framing: Framing) -> torch.Tensor:
+    """An edited root frame from an image file, as the model takes it, (3, H, W) in [0, 1]."""
+    try:
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("RGB"))
+    except OSError as error:
+        raise UserError(
+            f"{path}: not a readable image ({error}); give the edited root frame as PNG or JPEG"
+        ) from None
+    height, width = pixels.shape[:2]
+    if abs(width / height / (framing.source[1] / framing.source[0]) - 1) > 0.02:
+        raise UserError(
+            f"{path}: {width} x {height} has another aspect ratio than the clip "
+            f"({framing.source[1]} x {framing.source[0]}): crop it to the clip's"
+        )
+    fitted = Framing((height, width), framing.scaled, framing.padded)
+    return fitted.frames_in(pixels[None])[0]
