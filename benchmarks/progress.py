@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks.records import Key, Result
 from data.types import Report, silent
 
-WIDTH = 150  # characters of a line where there is no terminal
+WIDTH = 170  # characters of a line where there is no terminal
 
 
 class Bars:

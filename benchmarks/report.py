@@ -227,7 +227,7 @@ def show(folder: Path, console: Console) -> None:
     means = mean_table("All edits", table, columns)
     grid = RichTable(*(["", *(row[0] for row in means.rows)]), box=SIMPLE, title=means.title, padding=(0, 1))
     for head, *texts in zip(means.head[1:], *(row[1:] for row in means.rows)):
-        grid.add_row(head, *(text.replace(" [", "\n[") for text in texts))
+        grid.add_row(head, *(text.replace(" [", "\n[").replace(" (", "\n(") for text in texts))
     console.print(grid)
     names = {method.name for method in run.record.methods}
     lines = [sentence(table, component) for component in COMPONENTS] if "full" in names else []

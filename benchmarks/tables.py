@@ -37,7 +37,7 @@ class Column:
         if value is None:
             return "–"
         digits = {"number": ".4f", "share": ".1%", "seconds": ".1f", "decibel": ".2f"}[self.kind]
-        return format(value, digits).replace("%", " %")
+        return format(value, digits)
 
     def signed(self, value: float) -> str:
         """A difference of this column in print, with its sign."""
@@ -128,7 +128,7 @@ def by_cell(table: pd.DataFrame, column: Column) -> pd.DataFrame:
 
 
 def over_seeds(wide: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Tasks x methods, the mean over the seeds that all methods of `wide` have, and the tasks' source clips."""
+    """Tasks x methods, the mean over the seeds that all methods of `wide` have; and the tasks' source clips."""
     means = wide.dropna().groupby(["task", "source"], sort=False).mean()
     return means, list(means.index.get_level_values("source"))
 
