@@ -101,13 +101,13 @@ def report(
     videos: Annotated[bool, typer.Option(help="Side-by-side videos, made where rows changed.")] = True,
 ) -> None:
     """Write tables, pictures and pages of a run into its `report/`; reads nothing but the folder."""
-    from benchmarks.progress import stages
-    from benchmarks.report import write_report
+    from benchmarks.progress import console, stages
+    from benchmarks.report import show, write_report
 
-    with stages() as show:
-        page = write_report(run, reference=reference, videos=videos, report=show)
-    print(page.with_suffix(".md").read_text(encoding="utf-8"))
-    print(f"The whole report is in {page}")
+    with stages() as stage:
+        page = write_report(run, reference=reference, videos=videos, report=stage)
+    show(run, console())
+    print(f"Report: {page}")
 
 
 def compare(
@@ -145,8 +145,8 @@ def _whole(
 ) -> None:
     """Run, score, report: what `ablate` and `bench` do after they have chosen their rows."""
     from benchmarks.methods import Pocket, with_settings
-    from benchmarks.progress import Bars, stages
-    from benchmarks.report import cell_counts, write_report
+    from benchmarks.progress import Bars, console, stages
+    from benchmarks.report import show, write_report
     from benchmarks.run import run
     from benchmarks.scoring import score as compute
     from eval.suite import suite as metric_suite
@@ -165,12 +165,13 @@ def _whole(
             command=command,
             retry=retry,
         )
-    with stages() as show:
-        done = compute(folder, suite.tasks, wanted, show)
-        page = write_report(folder, report=show)
-    text = page.with_suffix(".md").read_text(encoding="utf-8")
-    print(text)
-    print(f"{cell_counts(done)}. Picture: {page.with_name('fig10.png')}. Page: {page}")
+    with stages() as stage:
+        compute(folder, suite.tasks, wanted, stage)
+        page = write_report(folder, report=stage)
+    show(folder, console())
+    if (picture := page.with_name("fig10.png")).exists():
+        print(f"Picture: {picture}")
+    print(f"Report: {page}")
 
 
 def _suite(name: str) -> Suite:

@@ -15,6 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks.records import Key, Result
 from data.types import Report, silent
 
+WIDTH = 170  # characters of a line where there is no terminal
+
 
 class Bars:
     """Shows a run (`benchmarks.run.Show`) on a console; a context manager: a bar must be taken down."""
@@ -98,10 +100,16 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def console() -> Console:
+    """Where results are printed: as wide as the terminal, or wide enough for a table in a file."""
+    wide = Console()
+    return wide if wide.is_terminal else Console(width=WIDTH)
+
+
 @contextmanager
-def stages(console: Console | None = None) -> Iterator[Report]:
+def stages() -> Iterator[Report]:
     """A `report` shown as one bar on the terminal; without a terminal it is silent."""
-    where = console or Console(stderr=True)
+    where = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=where, disable=not where.is_terminal, transient=True) as bar:
         line = bar.add_task("", total=None)

@@ -14,10 +14,13 @@ from typing import Any
 
 import jinja2
 import pandas as pd
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table as RichTable
 
 from benchmarks import figures, previews
 from benchmarks.ablations import COMPONENTS, TITLES
-from benchmarks.records import Run, read_run
+from benchmarks.records import read_run
 from benchmarks.tables import (
     COLUMNS,
     Column,
@@ -29,6 +32,7 @@ from benchmarks.tables import (
     effects,
     estimates,
     present,
+    same_frames,
     sentence,
 )
 from data.types import Report, UserError, silent
@@ -72,6 +76,10 @@ def write_report(
         "titles": {name: TITLES[name] for name in names if name in TITLES},
         "tables": tables,
         "sentences": [sentence(table, component) for component in COMPONENTS] if against == "full" else [],
+        "same": [
+            f"{first} and {second} have the same frames in {same} of {both} cells"
+            for first, second, same, both in same_frames(table)
+        ],
         "failures": failures(table),
         "pictures": figures.draw(run, table, columns, building),
         "clips": {task: f"../{path.relative_to(folder).as_posix()}" for task, path in clips.items()},
@@ -135,7 +143,7 @@ def mean_table(name: str, table: pd.DataFrame, columns: Sequence[Column]) -> Tab
 
 def estimate_text(column: Column, estimate: Estimate) -> str:
     if estimate.interval is None:
-        return "; ".join(estimate.reasons) or "–"
+        return estimate.why or "–"
     interval = estimate.interval
     span = "one clip"
     if interval.low is not None and interval.high is not None:
@@ -152,12 +160,13 @@ def difference_table(name: str, table: pd.DataFrame, columns: Sequence[Column], 
         [method, *(difference_text(column, found[column.title].get(method)) for column in columns)]
         for method in methods
     ]
+    tested = sum(any(found[c.title][method].comparison for c in columns) for method in methods)
     notes = [
         f"Row minus `{reference}` [95 % interval], on the tasks that both have. p: sign flips of whole "
-        f"clips, Holm over the {len(methods)} rows of a column.",
+        f"clips, Holm over the {tested} rows tested in a column.",
     ]
     clips = table["source"].nunique()
-    smallest = min(1.0, 2 / 2**clips * max(1, len(methods)))
+    smallest = min(1.0, 2 / 2**clips * max(1, tested))
     if smallest >= 0.05:
         notes.append(
             f"With {clips} clips no corrected p can be under {smallest:.2g}: nothing is decided at 5 %."
@@ -210,6 +219,23 @@ def write_csv(path: Path, tables: Sequence[Table]) -> None:
                 )
 
 
+def show(folder: Path, console: Console) -> None:
+    """Print what a terminal shows of a report: means with intervals, the components, how the run ended."""
+    run = read_run(folder)
+    table = cells(run)
+    columns = present(COLUMNS, table)
+    means = mean_table("All edits", table, columns)
+    grid = RichTable(*(["", *(row[0] for row in means.rows)]), box=SIMPLE, title=means.title, padding=(0, 1))
+    for head, *texts in zip(means.head[1:], *(row[1:] for row in means.rows)):
+        grid.add_row(head, *(text.replace(" [", "\n[").replace(" (", "\n(") for text in texts))
+    console.print(grid)
+    names = {method.name for method in run.record.methods}
+    lines = [sentence(table, component) for component in COMPONENTS] if "full" in names else []
+    counts = ", ".join(f"{n} {status}" for status, n in table["status"].value_counts().items())
+    for line in [*means.notes, *lines, f"{counts} of {len(table)} cells."]:
+        console.print(line, markup=False, highlight=False)
+
+
 def as_text(tables: Sequence[Table]) -> str:
     """Tables as Markdown."""
     return render("tables.md", {"tables": tables})
@@ -225,11 +251,3 @@ def render(name: str, document: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template(name).render(document)
-
-
-def cell_counts(run: Run) -> str:
-    """`61 ok, 3 skipped of 64 cells`, for the end of a command."""
-    states = pd.Series([result.status if result else "missing" for _, result in run.cells()])
-    return (
-        ", ".join(f"{n} {status}" for status, n in states.value_counts().items()) + f" of {len(states)} cells"
-    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -37,7 +37,7 @@ class Column:
         if value is None:
             return "–"
         digits = {"number": ".4f", "share": ".1%", "seconds": ".1f", "decibel": ".2f"}[self.kind]
-        return format(value, digits).replace("%", " %")
+        return format(value, digits)
 
     def signed(self, value: float) -> str:
         """A difference of this column in print, with its sign."""
@@ -60,13 +60,13 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Estimate:
-    """A method's mean in a column: its interval, how many of how many tasks have a value, and why others
-    have none. `partial` marks a mean that is not over the tasks that most rows are averaged over."""
+    """A method's mean in a column: its interval, how many of how many tasks have a value, and how its cells
+    ended where none is ok. `partial` marks a mean over fewer tasks than another row's."""
 
     interval: Interval | None
     scored: int
     asked: int
-    reasons: tuple[str, ...] = ()
+    why: str | None = None
     partial: bool = False
 
 
@@ -80,7 +80,7 @@ class Difference:
 
 
 def cells(run: Run, columns: Sequence[Column] = COLUMNS) -> pd.DataFrame:
-    """One row per asked cell: task, source, edit ("local" or "global"), method, seed, status, reason, values.
+    """One row per asked cell: task, source, edit ("local" or "global"), method, seed, how it ended, values.
 
     A value that does not exist, or whose score is stale, is NaN here and nowhere else.
     """
@@ -96,6 +96,7 @@ def cells(run: Run, columns: Sequence[Column] = COLUMNS) -> pd.DataFrame:
             "seed": key.seed,
             "status": result.status if result else "missing",
             "reason": result.reason if result else "not run yet",
+            "frames": result.frames_sha256 if result else None,
             **{f"condition:{name}": value for name, value in task.conditions.items()},
         }
         values = {column.title: value_of(run, key, result, column) for column in columns}
@@ -120,35 +121,36 @@ def present(columns: Sequence[Column], table: pd.DataFrame) -> list[Column]:
     return [column for column in columns if table[column.title].notna().any()]
 
 
-def by_task(table: pd.DataFrame, column: Column) -> pd.DataFrame:
-    """Tasks x methods: the mean over seeds, NaN where any asked seed has no value."""
-    return table.pivot_table(
-        index=["task", "source"],
-        columns="method",
-        values=column.title,
-        aggfunc=lambda values: values.mean(skipna=False),
-        dropna=False,
-        sort=False,
-        observed=True,
-    ).reindex(columns=list(dict.fromkeys(table["method"])))
+def by_cell(table: pd.DataFrame, column: Column) -> pd.DataFrame:
+    """(task, source, seed) x methods, NaN where a cell has no value."""
+    wide = table.set_index(["task", "source", "seed", "method"])[column.title].unstack("method")
+    return wide.reindex(columns=list(dict.fromkeys(table["method"])))
+
+
+def over_seeds(wide: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Tasks x methods, the mean over the seeds that all methods of `wide` have; and the tasks' source clips."""
+    means = wide.dropna().groupby(["task", "source"], sort=False).mean()
+    return means, list(means.index.get_level_values("source"))
 
 
 def estimates(table: pd.DataFrame, column: Column) -> dict[str, Estimate]:
     """Each method's mean over tasks in a column, with its interval."""
-    wide = by_task(table, column)
-    usual = wide.notna().sum().max()
+    wide = by_cell(table, column)
+    tasks = table["task"].nunique()
     found = {}
     for method in wide.columns:
-        values = wide[method].dropna()
-        cells_of = table[(table["method"] == method) & table[column.title].isna()]
-        reasons = tuple(dict.fromkeys(str(reason) for reason in cells_of["reason"] if reason))
+        means, sources = over_seeds(wide[[method]])
+        ended = table.loc[table["method"] == method, "status"].unique()
+        why = None if "ok" in ended else "failed" if "error" in ended else str(ended[0])
         interval = None
-        if len(values):
-            sources = values.index.get_level_values("source")
+        if len(means):
             estimate = share_interval if column.kind == "share" else clustered_interval
-            interval = estimate(values.to_numpy(), list(sources))
-        found[method] = Estimate(interval, len(values), len(wide), reasons, 0 < len(values) < usual)
-    return found
+            interval = estimate(means[method].to_numpy(), sources)
+        found[method] = Estimate(interval, len(means), tasks, why)
+    usual = max(estimate.scored for estimate in found.values())
+    return {
+        method: replace(estimate, partial=0 < estimate.scored < usual) for method, estimate in found.items()
+    }
 
 
 def differences(
@@ -156,27 +158,22 @@ def differences(
 ) -> dict[str, Difference]:
     """Each other method minus the reference, paired by task, tested by sign flips of whole clips; the
     controls are left out unless `beside_controls`."""
-    wide = by_task(table, column)
-    found: dict[str, Difference] = {}
-    rows = [
-        method
-        for method in wide.columns
-        if method != reference and (beside_controls or method not in CONTROLS)
-    ]
+    wide = by_cell(table, column)
     if reference not in wide:
-        return found
-    comparisons = {}
-    for method in rows:
-        pair = wide[[method, reference]].dropna()
-        if len(pair) == 0:
-            found[method] = Difference(None, None, "no task has a value for both")
-            continue
-        sources = list(pair.index.get_level_values("source"))
-        comparisons[method] = compare(pair[method].to_numpy(), pair[reference].to_numpy(), sources)
+        return {}
+    rows = [row for row in wide.columns if row != reference and (beside_controls or row not in CONTROLS)]
+    found: dict[str, Difference] = {}
+    comparisons: dict[str, Comparison] = {}
+    for row in rows:
+        pair, sources = over_seeds(wide[[row, reference]])
+        if len(pair):
+            comparisons[row] = compare(pair[row].to_numpy(), pair[reference].to_numpy(), sources)
+        else:
+            found[row] = Difference(None, None, "no task has a value for both")
     corrected = holm([comparison.p for comparison in comparisons.values()])
-    for (method, comparison), p in zip(comparisons.items(), corrected):
-        found[method] = Difference(comparison, p, comparison.reason)
-    return {method: found[method] for method in rows}
+    for (row, comparison), p in zip(comparisons.items(), corrected):
+        found[row] = Difference(comparison, p, comparison.reason)
+    return {row: found[row] for row in rows}
 
 
 @dataclass(frozen=True)
@@ -206,14 +203,13 @@ def effects(table: pd.DataFrame, column: Column, edit: str) -> list[Effect]:
     when the run lacks a row of the design.
     """
     design = GLOBAL_DESIGN if edit == "global" else DESIGN
-    wide = by_task(table, column)
+    wide = by_cell(table, column)
     if not set(design.values()) <= set(wide.columns):
         return []
-    whole = wide[list(design.values())].dropna()
+    whole, sources = over_seeds(wide[list(design.values())])
     if len(whole) == 0:
         return []
     signs = 2 * np.array(list(design)) - 1  # (rows, factors)
-    sources = list(whole.index.get_level_values("source"))
     found = []
     for order in range(1, signs.shape[1] + 1):
         for chosen in itertools.combinations(range(signs.shape[1]), order):
@@ -224,23 +220,46 @@ def effects(table: pd.DataFrame, column: Column, edit: str) -> list[Effect]:
 
 def sentence(table: pd.DataFrame, component: Component, columns: Sequence[Column] = COLUMNS) -> str:
     """What one component changed, by how much, and whether that is beyond chance."""
-    column = next(column for column in columns if column.title == component.column)
-    reasons = set(
-        table.loc[(table["method"] == component.without) & (table["status"] == "skipped"), "reason"]
-    )
-    difference = differences(table, column, "full").get(component.without)
     head = f"{component.title}: the paper says it {component.claim}."
+    without, column = component.without, next(c for c in columns if c.title == component.column)
+    difference = differences(table, column, "full").get(without)
     if difference is None:
-        return f"{head} Not measured here: the run has no rows `full` and `{component.without}`."
+        return f"{head} Not measured: the run has no rows `full` and `{without}`."
+    if ("full", without) in {pair[:2] for pair in same_frames(table) if pair[2] == pair[3]}:
+        return f"{head} It cannot act here: its frames are the same with and without it."
     if difference.comparison is None:
-        why = "; ".join(sorted(map(str, reasons))) or difference.reason
-        return f"{head} Not measured here: {why}."
-    pair = by_task(table, column)[["full", component.without]].dropna()
-    with_it, without = pair["full"].mean(), pair[component.without].mean()
-    change = f"{column.title} is {column.show(with_it)} with it and {column.show(without)} without"
-    better = without > with_it if column.better == "lower" else without < with_it
-    direction = "no difference" if with_it == without else "better with it" if better else "worse with it"
-    return f"{head} On {len(pair)} tasks {change} ({direction}); {verdict(column, difference)}."
+        return f"{head} Not measured: {difference.reason}."
+    pair, _ = over_seeds(by_cell(table, column)[["full", without]])
+    mean, other = pair["full"].mean(), pair[without].mean()
+    better = other > mean if column.better == "lower" else other < mean
+    direction = "no difference" if mean == other else "better with it" if better else "worse with it"
+    change = f"{column.title} is {column.show(mean)} with it and {column.show(other)} without ({direction})"
+    judged = f"{verdict(column, difference)}.{caveat(table, without, column)}"
+    return f"{head} On {len(pair)} tasks {change}; {judged}"
+
+
+def caveat(table: pd.DataFrame, without: str, column: Column) -> str:
+    """That fewer frames are edited with the component, where consistency could come from not editing."""
+    edited = next(c for c in COLUMNS if c.title == "edited share")
+    if column.title not in ("minority share", "answer switches") or table[edited.title].isna().all():
+        return ""
+    pair, _ = over_seeds(by_cell(table, edited)[["full", without]])
+    mean, other = pair["full"].mean(), pair[without].mean()
+    if not mean < other:
+        return ""
+    return f" But fewer frames are edited at all with it ({edited.show(mean)} against {edited.show(other)})."
+
+
+def same_frames(table: pd.DataFrame) -> list[tuple[str, str, int, int]]:
+    """Pairs of rows with the same frames in some cell: (row, row, cells where they do, cells of both)."""
+    wide = table.set_index(["task", "seed", "method"])["frames"].unstack("method")
+    found = []
+    for first, second in itertools.combinations(dict.fromkeys(table["method"]), 2):
+        both = wide[[first, second]].dropna()
+        same = int((both[first] == both[second]).sum())
+        if same:
+            found.append((first, second, same, len(both)))
+    return found
 
 
 def verdict(column: Column, difference: Difference) -> str:

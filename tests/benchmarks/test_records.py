@@ -4,7 +4,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -70,6 +70,7 @@ def test_lines_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert read_lines(tmp_path / "results.jsonl", Result) == lines
 
 
+@settings(deadline=None, max_examples=25)
 @given(cut=st.integers(min_value=1, max_value=200))
 def test_a_torn_last_line_is_dropped_and_the_next_append_heals_the_file(
     tmp_path_factory: pytest.TempPathFactory, cut: int
