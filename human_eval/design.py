@@ -52,7 +52,9 @@ def nearest_multiples(value: int, step: int) -> list[int]:
 
 
 def refuse_length(length: int, pairs: int, *, half_sessions: bool = False) -> None:
-    """Raise unless sides and pairs balance in a session of `length`; the message offers the nearest lengths."""
+    """Raise unless sides and pairs balance in a session of `length`; the message offers the nearest
+    lengths.
+    """
     step = pairs if half_sessions else 2 * pairs
     if length <= 0 or length % step:
         offers = " or ".join(map(str, nearest_multiples(max(length, 0), step)))

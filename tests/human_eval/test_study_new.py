@@ -166,7 +166,7 @@ def tiled_example():
 
 
 def test_several_instructions_of_a_source_are_dealt_into_different_sessions(tmp_path):
-    run = make_run(tmp_path / "run", METHODS_OF_TWO, sources=7, per_source=3)
+    run = make_run(tmp_path / "run", METHODS_OF_TWO, sources=8, per_source=3)
     study = make_study(tmp_path / "study", run, votes=1, clips=8, training=0)
     for session in study.sessions.values():
         sources = Counter(study.tasks[t].source for t in session.tasks if study.tasks[t].kind != "repeat")
