@@ -15,6 +15,7 @@ from data.types import Clip, Edit
 
 if TYPE_CHECKING:
     from eval.features import Features
+    from eval.walk import Measurement
 
 Status = Literal["ok", "skipped", "undefined", "refused", "error"]
 Direction = Literal["up", "down", "none"]
@@ -105,8 +106,15 @@ class Metric(Protocol):
     direction: Direction  # which way is better; none: context or a guard
     range: tuple[float, float]
     needs: tuple[str, ...]  # of: mask, captions, answers, clip, lpips, dino, ...
+    suite: str
     cost: str  # in words: what dominates it
     compat: tuple[str, ...]  # published variants that it also computes, by name
+    measures: tuple[type[Measurement], ...]  # what it reads from the one walk over the pair
+
+    @property
+    def name(self) -> str:
+        """id@version, with `:variant` for a published one."""
+        ...
 
     def card(self) -> str:
         """Formula, source, preprocessing, what fools it: what `via metrics show` prints."""

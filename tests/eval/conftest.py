@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import json
 import math
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+
+from data.types import ArrayClip
 
 FOLDER = Path(__file__).parent / "golden"
 LIMITS = json.loads((FOLDER / "limits.json").read_text(encoding="utf-8"))
@@ -106,3 +110,16 @@ def _golden() -> SimpleNamespace:
         check_compat=check_compat,
         trap_is_told_apart=trap_is_told_apart,
     )
+
+
+@pytest.fixture(scope="session", name="moving")
+def _moving() -> ArrayClip:
+    """10 frames at 4 frames a second, 60x72: a soft texture, and a square moving against it."""
+    rng = np.random.default_rng(0)
+    texture = cv2.GaussianBlur(rng.integers(0, 256, (60, 120, 3), dtype=np.uint8), (0, 0), 2)
+    texture = cv2.normalize(texture, None, 0, 255, cv2.NORM_MINMAX)
+    square = cv2.GaussianBlur(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8), (0, 0), 1)
+    frames = np.stack([texture[:, t : t + 72] for t in range(10)])
+    for t in range(10):
+        frames[t, 20:36, 10 + 2 * t : 26 + 2 * t] = square
+    return ArrayClip(frames, Fraction(4), "moving")
