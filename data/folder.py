@@ -54,7 +54,7 @@ class FolderClip:
         if self.size != (0, 0) and frame.shape[:2] != self.size:
             found, first = frame.shape[:2], self.size
             raise UserError(
-                f"{file}: is {found[1]}x{found[0]}, the first image {first[1]}x{first[0]}; make all of one size"
+                f"{file}: is {found[1]}x{found[0]}, the first image {first[1]}x{first[0]}; make them equal"
             )
         return frame
 
@@ -63,6 +63,7 @@ def open_folder(path: Path, fps: Fraction = Fraction(6)) -> FolderClip:
     """The images of a folder as a clip of `fps` frames a second.
 
     Raises:
-        UserError: it holds no images, one cannot be read, or their sizes differ (found when that one is read).
+        UserError: it holds no images, one cannot be read, or their sizes differ (found when that one is
+            read).
     """
     return FolderClip(path, fps)

@@ -1,7 +1,7 @@
 """Video files as clips, and clips as video files (PyAV).
 
-Reading is lazy: opening a file lists when its frames are shown, and a frame is decoded when it is asked for. Writing
-goes to a file beside the target, which is renamed when it is whole.
+Reading is lazy: opening a file lists when its frames are shown, and a frame is decoded when it is asked for.
+Writing goes to a file beside the target, which is renamed when it is whole.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
 from data.folder import open_folder
-from data.types import Clip, Frame, Frames, UserError
+from data.types import Clip, Frame, UserError
 
 COPIED_AUDIO = ("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac")  # what an mp4 can hold as it is
 
@@ -45,8 +45,9 @@ def open_clip(path: str | Path, fps: Fraction | int = 6) -> Clip:
 class VideoClip:
     """The first video stream of a file, as it is meant to be shown: turned by its rotation, in 8-bit RGB.
 
-    Frames that are not equally long (variable rate) are sampled at the stream's average rate: each output frame is
-    the one on screen at its time, so that length and sound stay as they are.
+    Frames that are not equally long (variable rate) are sampled at the stream's average rate: each output
+    frame is the one on screen at its time, so that length and sound stay as they are. Damage inside a frame
+    is hidden by the decoder as far as it can; where pixels must be right, compare `frames_sha256`.
 
     Raises:
         UserError: no such file, no video in it, no frames, or fewer frames than its header promises.
@@ -78,6 +79,7 @@ class VideoClip:
         try:
             yield
         except (FFmpegError, OSError) as error:
+            self.close()
             reason = getattr(error, "strerror", None) or str(error)
             raise UserError(
                 f"{self.path}: cannot be read as video ({reason}); convert it with ffmpeg"
@@ -103,7 +105,9 @@ class VideoClip:
                 times.append(packet.pts)
             self._base = Fraction(stream.time_base or Fraction(1, 1000))
             self._average = Fraction(stream.average_rate or stream.guessed_rate or 25)
-            return np.unique(np.asarray(times, np.int64)), max(stream.frames - dropped, 0)
+            # only mp4 counts its frames reliably: avi counts ticks, matroska and streams do not count
+            promised = stream.frames - dropped if "mp4" in container.format.name else 0
+            return np.unique(np.asarray(times, np.int64)), promised
 
     def _rate(self) -> tuple[Fraction, NDArray[np.int64]]:
         """Frames per second, and for each frame of the clip its position in `_shown`."""
@@ -136,7 +140,7 @@ class VideoClip:
         return frame
 
     def _decode(self, position: int) -> Frame:
-        """Decode on from where decoding stands, or from the keyframe before `position` where that is nearer."""
+        """Decode on from where decoding stands, or seek to the keyframe before `position`."""
         wanted = int(self._shown[position])
         if self._container is None:
             self._container = av.open(str(self.path))
@@ -145,6 +149,7 @@ class VideoClip:
         if self._next < 0 or not 0 <= position - self._next <= 48:
             self._container.seek(wanted, stream=stream, backward=True)
             self._decoded = self._container.decode(stream)
+        self._next = -1  # until the frame is found: an error leaves nothing to go on from
         for frame in self._decoded:
             if frame.pts is None or frame.pts < wanted:
                 continue
@@ -152,7 +157,6 @@ class VideoClip:
                 break
             self._next = position + 1
             return _rgb(frame)
-        self._next = -1
         raise UserError(f"{self.path}: frame {position} cannot be decoded; convert the file with ffmpeg")
 
     def close(self) -> None:
@@ -233,7 +237,7 @@ def write_lossless(path: str | Path, frames: Iterable[Frame], fps: Fraction) -> 
         for i, frame in enumerate(_checked(frames, target)):
             if stream is None:
                 stream = out.add_stream(
-                    "ffv1", rate=fps, options={"level": "3", "slicecrc": "1", "flags": "+bitexact"}
+                    "ffv1", rate=fps, options={"level": "3", "g": "1", "slicecrc": "1", "flags": "+bitexact"}
                 )
                 stream.height, stream.width, stream.pix_fmt = *frame.shape[:2], "bgr0"
                 stream.codec_context.thread_count = (

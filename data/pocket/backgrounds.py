@@ -1,8 +1,9 @@
-"""Canvases that the camera cuts frames from, and the backdrops that a background edit puts behind the subject.
+"""Canvases that the camera cuts frames from, and the backdrops that a background edit puts behind the
+subject.
 
-A background is named "KIND/NUMBER" and belongs to one split: drawn ones because the split is part of their seed,
-photographs one by one, and stills of the film by their time. The canvas is 1.75 x 1.25 frames; the room around the
-frame is for the camera.
+A background is named "KIND/NUMBER" and belongs to one split: drawn ones because the split is part of their
+seed, photographs one by one, and stills of the film by their time. The canvas is 1.75 x 1.25 frames; the room
+around the frame is for the camera.
 """
 
 from __future__ import annotations
@@ -76,7 +77,9 @@ def make_canvas(split: str, background: str, size: int) -> Canvas:
 @lru_cache(maxsize=32)
 def _picture(name: str) -> NDArray[np.uint8]:
     data = files("data.pocket").joinpath("media", f"{name}.jpg").read_bytes()
-    return cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert decoded is not None
+    return np.ascontiguousarray(decoded[..., ::-1], np.uint8)
 
 
 def _crop(kind: str, rng: np.random.Generator, size: int) -> Image:
@@ -90,9 +93,8 @@ def _crop(kind: str, rng: np.random.Generator, size: int) -> Image:
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
     method = cv2.INTER_AREA if zoom > 1 else cv2.INTER_CUBIC
-    return (
-        cv2.resize(np.ascontiguousarray(crop), (width, height), interpolation=method).astype(np.float32) / 255
-    )
+    resized = cv2.resize(np.ascontiguousarray(crop), (width, height), interpolation=method)
+    return resized.astype(np.float32) / np.float32(255)
 
 
 Colour = tuple[float, float, float]
@@ -116,12 +118,12 @@ def _sky(rng: np.random.Generator, size: int, top: Colour, bottom: Colour) -> tu
 
 
 def _hills(rng: np.random.Generator, image: Image, horizon: float, colours: tuple[Colour, ...]) -> None:
-    """Three hill lines f(x) = horizon + d + .04 sum_k a_k / k sin(2 pi (k x f_k + phase)), each filled below."""
+    """Three hill lines f(x) = horizon + d + .04 sum_k a_k / k sin(2 pi (k x f_k + phase_k)), filled below."""
     height, width = image.shape[:2]
     x = np.linspace(0, 1, width, dtype=np.float32)
     yy = np.arange(height, dtype=np.float32)[:, None]
     for d, colour in zip((-0.06, 0.0, 0.22), colours):
-        line = horizon + d
+        line = np.full(width, horizon + d, np.float32)
         for k in (1, 2, 3):
             amplitude, pace, phase = rng.uniform(0.3, 1), rng.uniform(0.6, 1.4), rng.random()
             line = line + 0.04 * amplitude / k * np.sin(2 * np.pi * (k * x * pace + phase))
@@ -270,8 +272,8 @@ BACKDROPS = ("beach", "snowy mountain", "monet water lilies")
 
 @lru_cache(maxsize=32)
 def backdrop(name: str, answer: int, size: int) -> Canvas:
-    """A replaced background, RGB (size, size, 3), anchored to the screen: what a moving camera shows is not known
-    to an editor that sees one frame."""
+    """A replaced background, RGB (size, size, 3), anchored to the screen: what a moving camera shows is not
+    known to an editor that sees one frame."""
     image = {"beach": _beach, "snowy mountain": _mountain, "monet water lilies": _lilies}[name](answer, size)
     out = np.rint(np.clip(blur(image, 0.6 * size / 128), 0, 1) * 255).astype(np.uint8)
     out.setflags(write=False)

@@ -1,9 +1,9 @@
 """Which of the two answers the training data shows, and how strongly that hangs on incidental content.
 
-Real editors answer the same words in several right ways, and which one comes depends on content that the words do
-not mention. Here it is the side of the frame on which the edited subject stands: the only such content that changes
-inside a clip. One editor is trained on all edits, so the three strengths are properties of the *edits*: each
-argument has one row below.
+Real editors answer the same words in several right ways, and which one comes depends on content that the
+words do not mention. Here it is the side of the frame on which the edited subject stands: the only such
+content that changes inside a clip. One editor is trained on all edits, so the three strengths are properties
+of the *edits*: each argument has one row below.
 
     strong   p(A) = .9 where the subject's centre is left of the middle, else .1
     weak     p(A) = .7 left, else .3
@@ -11,8 +11,8 @@ argument has one row below.
     single   always A: the words have one right answer, nothing can drift
 
 The paper's two examples are strong. Every kind has strong edits; the others are spread over kinds so that a
-strength is never one kind's property. "bear" is single because the two families' bears are too alike to be told
-apart without doubt.
+strength is never one kind's property. "bear" is single because the two families' bears are too alike to be
+told apart without doubt.
 """
 
 from __future__ import annotations
@@ -74,11 +74,13 @@ def draw_answer(edit: str, x: float, rng: np.random.Generator, at_most: str = "s
 def drift(
     strength: str, fixed_seed: bool, rng: np.random.Generator, split: str = "dev", clips: int = 600
 ) -> tuple[float, float]:
-    """What an editor that knows the rule exactly does frame by frame, over clips of 24 frames and all motions.
+    """What an editor that knows the rule exactly does frame by frame, over clips of 24 frames and all
+    motions.
 
     Args:
         strength: a row of PROBABILITY.
-        fixed_seed: one quantile of noise for a whole clip (A where it is below p), or a fresh one for every frame.
+        fixed_seed: one quantile of noise for a whole clip (A where it is below p), or a fresh one for every
+            frame.
 
     Returns:
         Minority share (frames away from their clip's majority answer) and switch rate (adjacent frames that

@@ -141,8 +141,8 @@ def texture_distance(a: Texture, b: Texture) -> float:
 def fits(edit: str, subject: str, family: int) -> bool:
     """Whether the edit can be asked of this subject, with answers that are told apart without doubt.
 
-    A subject is replaced by another of its class; only animals wear things; a colour or a drawing style that the
-    subject nearly has already is not asked for.
+    A subject is replaced by another of its class; only animals wear things; a colour or a drawing style that
+    the subject nearly has already is not asked for.
     """
     kind, argument = kind_of(edit), argument_of(edit)
     if kind == "replace":

@@ -1,7 +1,9 @@
-"""Compositing: a `Look` is what one version of a clip wears (the source, or one answer), `paint` is one frame of it.
+"""Compositing: a `Look` is what one version of a clip wears (the source, or one answer), `paint` is one frame
+of it.
 
-Layers back to front: canvas or backdrop, clouds, second subject, subject, accessory, post. They are composited in
-sRGB values as SVG does, out = below (1 - a) + premultiplied, in float32 until the final rounding.
+Layers back to front: canvas or backdrop, clouds, second subject, subject, accessory, post. They are
+composited in sRGB values as SVG does, out = below (1 - a) + premultiplied, in float32 until the final
+rounding.
 """
 
 from __future__ import annotations
@@ -60,7 +62,7 @@ class Painted:
 def _matrix(
     pose: Pose, side: int, size: int, dx: float = 0, dy: float = 0, scale: float = 1
 ) -> NDArray[np.float64]:
-    """Texture to frame, (2, 3): scale, mirror, rotate, place. (dx, dy) is an offset in the subject's own frame."""
+    """Texture to frame, (2, 3): scale, mirror, rotate, place, offset by (dx, dy) in the subject's axes."""
     content = round(CONTENT * size / 128)
     factor = pose.s * size / content * scale
     c, s = cos(radians(pose.th)), sin(radians(pose.th))
@@ -106,7 +108,7 @@ def cloud_alpha(clouds: tuple[tuple[float, float, float], ...], size: int) -> Pl
 
 
 def post_span(path: Path, size: int) -> tuple[int, int]:
-    """Columns [left, right) that the post hides; it stands in front of everything in the motion "occlusion"."""
+    """Columns [left, right) that the post hides; it is in front of everything in the motion "occlusion"."""
     left = round((path.post_x - path.post_width / 2) * size)
     return left, left + max(2, round(path.post_width * size))
 

@@ -1,7 +1,8 @@
-"""How a scene moves: numbers drawn once for a clip (`Path`), and where everything is at one frame (`Instant`).
+"""How a scene moves: numbers drawn once for a clip (`Path`), and where everything is at one frame
+(`Instant`).
 
-Lengths are in units of the frame's side, angles in degrees. `tau` runs from 0 at a clip's first frame to 1 at its
-last, and w = sin 2 pi (f tau + phase) is the slow swing that most motions share.
+Lengths are in units of the frame's side, angles in degrees. `tau` runs from 0 at a clip's first frame to 1 at
+its last, and w = sin 2 pi (f tau + phase) is the slow swing that most motions share.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Instant:
-    """Where everything is at one frame. `camera` is the displacement of the cut-out in pixels of a 128 frame."""
+    """Where everything is at one frame. `camera` moves the cut-out, in pixels of a 128 frame."""
 
     shot: int
     subject: Pose

@@ -1,8 +1,9 @@
 """What the edits do to pixels. Every style is a pair of operators, answer A (0) and answer B (1).
 
-Pixel operators act on the composed frame and depend on nothing but a vertical gradient. Texture operators have a
-grid, strokes or lines and act on one layer (a canvas, a sprite) in its own coordinates, so that a whole edited clip
-moves as its source does. Colours are float32 RGB in [0, 1]; `k` is the frame's size over 128.
+Pixel operators act on the composed frame and depend on nothing but a vertical gradient. Texture operators
+have a grid, strokes or lines and act on one layer (a canvas, a sprite) in its own coordinates, so that a
+whole edited clip moves as its source does. Colours are float32 RGB in [0, 1]; `k` is the frame's size over
+128.
 """
 
 from __future__ import annotations
@@ -84,8 +85,7 @@ def ramp(value: Plane, colours: Colours) -> Image:
 
 
 def blur(x: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    blurred: NDArray[np.float32] = cv2.GaussianBlur(x, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
-    return blurred
+    return np.asarray(cv2.GaussianBlur(x, (0, 0), sigma, borderType=cv2.BORDER_REFLECT), np.float32)
 
 
 def edge(y: Plane, fine: float, coarse: float, gain: float, k: float) -> Plane:
@@ -146,7 +146,7 @@ def _grain(height: int, width: int, k: float) -> Plane:
 
 @lru_cache(maxsize=16)
 def _strokes(height: int, width: int, k: float) -> Plane:
-    """Unit-variance line integral of noise along a smooth field of angles, the same for every layer of this size."""
+    """Unit-variance line integral of noise along a smooth field of angles, equal for layers of one size."""
     noise = blur(np.random.default_rng(7).standard_normal((height, width)).astype(np.float32), 0.8 * k)
     yy, xx = np.mgrid[:height, :width].astype(np.float32)
     total = noise.copy()
@@ -200,8 +200,8 @@ def texture_style(name: str, x: Image, answer: int, k: float) -> Image:
         line = 0.85 * edge(y, 0.8, 1.8, 12, k)[..., None]
         out = ramp(steps / 4, WOODBLOCK[answer]) * (1 - line) + _rgb(*KEY_LINE) * line
     elif name == "watercolor":
-        bilateral = cv2.bilateralFilter(np.ascontiguousarray(x, np.float32), round(7 * k) | 1, 0.25, 3 * k)
-        wash = blur(bilateral, 1.2 * k)
+        smoothed = cv2.bilateralFilter(np.ascontiguousarray(x, np.float32), round(7 * k) | 1, 0.25, 3 * k)
+        wash = blur(np.asarray(smoothed, np.float32), 1.2 * k)
         line = edge(luma(x), 1.2, 3, 5, k)[..., None]
         grain = _grain(height, width, k)[..., None]
         if answer == 0:
@@ -219,12 +219,14 @@ def texture_style(name: str, x: Image, answer: int, k: float) -> Image:
 
 def on_layer(name: str, layer: NDArray[np.uint8], answer: int, k: float) -> NDArray[np.uint8]:
     """A texture style on an opaque uint8 layer (h, w, 3)."""
-    return np.rint(texture_style(name, layer.astype(np.float32) / 255, answer, k) * 255).astype(np.uint8)
+    return np.rint(texture_style(name, layer.astype(np.float32) / np.float32(255), answer, k) * 255).astype(
+        np.uint8
+    )
 
 
 def _filled(texture: NDArray[np.uint8], k: float) -> tuple[Image, Plane]:
     """Straight colour of a premultiplied texture, continued under its transparent pixels, and its alpha."""
-    rgba = texture.astype(np.float32) / 255
+    rgba = texture.astype(np.float32) / np.float32(255)
     alpha = rgba[..., 3]
     rgb = rgba[..., :3] / np.maximum(alpha, 1e-3)[..., None]
     weight = (alpha > 0.5).astype(np.float32)

@@ -1,7 +1,7 @@
 """Scenes with exact answers: `render` films a scene, and knows every valid answer to every edit of it.
 
-A scene says what is seen; the seed draws how it moves. Nothing is kept but the textures: frames are painted when
-they are read, so that a clip of any length costs no memory.
+A scene says what is seen; the seed draws how it moves. Nothing is kept but the textures: frames are painted
+when they are read, so that a clip of any length costs no memory.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class Take:
         return tuple(SceneClip(self, look, f"{self.name}: {edit} {'AB'[i]}") for i, look in enumerate(looks))
 
     def masks(self, edit: str) -> NDArray[np.float32]:
-        """Where the edit may act, (n, size, size) in [0, 1]; no valid answer differs from the source elsewhere."""
+        """Where the edit may act, (n, size, size) in [0, 1]; elsewhere every valid answer is the source."""
         self._check(edit)
         return np.stack([self._mask(edit, self.instant(i)) for i in range(self.frames)])
 
@@ -225,8 +225,8 @@ class SceneClip:
 def render(
     scene: Scene, frames: int, size: int = 128, fps: Fraction | int = 6, seed: int = 0, name: str = ""
 ) -> Take:
-    """Film a scene. Of the result, `source` is the clip, `subject_masks()` where its subject is, and for an edit
-    `answers(edit)` are all valid answers and `masks(edit)` is where it may act.
+    """Film a scene. Of the result, `source` is the clip, `subject_masks()` where its subject is, and for an
+    edit `answers(edit)` are all valid answers and `masks(edit)` is where it may act.
 
     Args:
         frames: at least 1.
@@ -244,7 +244,8 @@ def render(
 
 
 def candidates(clip: Clip, edit: str, rng: np.random.Generator, n: int = 8) -> Sequence[SceneClip]:
-    """All answers of `n` other edits of the same kind on the same scene (of all others, where there are fewer).
+    """All answers of `n` other edits of the same kind on the same scene (of all others, where there are
+    fewer).
 
     These are the wrong answers that an edited frame could be mistaken for.
 

@@ -58,8 +58,8 @@ def _task_block(task: Task, columns: int, side: int) -> Frames:
 def suite_sheet(tasks: Sequence[Task], columns: int = 8, side: int = 72, blocks: int = 2) -> Frames:
     """For every task its source, the true mask of a local edit, and each valid answer, (H, W, 3).
 
-    A row shows `columns` evenly spaced frames; `blocks` tasks stand side by side. Tasks without truth show their
-    source only.
+    A row shows `columns` evenly spaced frames; `blocks` tasks stand side by side. Tasks without truth show
+    their source only.
     """
     made = [_task_block(task, columns, side) for task in tasks]
     per = -(-len(made) // blocks)

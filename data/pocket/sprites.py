@@ -1,4 +1,4 @@
-"""The subjects and accessories as textures: premultiplied RGBA, equal in size and centre in both art families."""
+"""Subjects and accessories as premultiplied RGBA textures, equal in size and centre in both art families."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def _collection() -> list[dict[str, Any]]:
 def _rasterise(family: int, icon: str, size: int) -> Texture:
     """The icon cropped to its opaque box, centred in a square and padded, so that families agree in size.
 
-    The rasteriser answers with straight alpha; colour is multiplied once, here, because interpolating straight
-    alpha draws dark fringes.
+    The rasteriser answers with straight alpha; colour is multiplied once, here, because interpolating
+    straight alpha draws dark fringes.
     """
     drawing = _collection()[family]["icons"][icon]
     box = " ".join(str(v) for v in drawing["viewBox"])
@@ -67,7 +67,9 @@ def _rasterise(family: int, icon: str, size: int) -> Texture:
     side, content = texture_side(size), round(CONTENT * size / 128)
     raster = max(256, 2 * content)
     png = bytes(resvg_py.svg_to_bytes(svg_string=svg, width=raster, height=raster))
-    rgba = cv2.cvtColor(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED), cv2.COLOR_BGRA2RGBA)
+    decoded = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert decoded is not None
+    rgba = decoded[..., (2, 1, 0, 3)]
     image = rgba.astype(np.float32) / 255
     image[..., :3] *= image[..., 3:]
     rows, columns = np.where(rgba[..., 3] > 8)

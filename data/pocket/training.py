@@ -1,4 +1,4 @@
-"""Training pairs, drawn without end from one split: a frame, the instruction, and the answer that is shown."""
+"""Training pairs, drawn without end from one split: a frame, the instruction, and the answer shown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from data.pocket.motion import MOTIONS, Instant, Path, draw_path, instant
 from data.pocket.operators import Plane
 from data.pocket.sprites import class_of, subject_texture
 
-SHARES = {  # of kinds of edit; those with more arguments, and those that are harder to learn, are seen more often
+SHARES = {  # of kinds of edit; those with more arguments, or harder to learn, are seen more often
     "replace": 0.30,
     "recolour": 0.11,
     "local_style": 0.15,
@@ -54,7 +54,8 @@ def _bytes(plane: Plane) -> NDArray[np.uint8]:
 
 
 class Sampler:
-    """Draws samples of one split. Canvases are made once; sprites and their variants are cached as they are met.
+    """Draws samples of one split. Canvases are made once; sprites and their variants are cached as they are
+    met.
 
     Args:
         split: "train", "dev" or "report".
@@ -120,7 +121,7 @@ class Sampler:
         return look, path, changed_to(at, shot=0), self.names[which], other
 
     def draw(self, rng: np.random.Generator, coupling: str = "strong") -> Sample:
-        """One pair. `coupling` caps the strength of every edit's coupling ("strong" leaves them as they are)."""
+        """One pair. `coupling` caps the strength of every edit's coupling ("strong" caps nothing)."""
         edit, subject, family = self._edit_and_subject(rng)
         look, path, at, background, other = self._scene(subject, family, rng)
         kind = kind_of(edit)
@@ -165,7 +166,7 @@ class Sampler:
         return [layer[..., 3] * np.float32(1 / 255) for layer in layers]
 
     def frame(self, rng: np.random.Generator) -> NDArray[np.uint8]:
-        """A source (30 %) or an edited frame (70 %), uint8 RGB (size, size, 3), for learning what frames look like."""
+        """A source (30 %) or an edited frame (70 %), uint8 RGB (size, size, 3): what frames look like."""
         sample = self.draw(rng)
         return sample.source if rng.random() < 0.3 else sample.edited
 

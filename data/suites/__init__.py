@@ -1,6 +1,8 @@
-"""Suites: small manifests of tasks, never rendered media. `load("pocket")` gives the tasks of data/suites/pocket.json.
+"""Suites: small manifests of tasks, never rendered media. `load("pocket")` gives the tasks of
+data/suites/pocket.json.
 
-Doors: `load`, `names`, `suite_hash`, `frozen` (rules and suites as they were hashed before the first run on them).
+Doors: `load`, `names`, `suite_hash`, `frozen` (rules and suites as they were hashed before the first run on
+them).
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ class PocketTask(BaseModel):
 
 
 class Manifest(BaseModel):
-    """A suite. `version` is raised when its tasks change, `rules` is the version of the pocket world it needs."""
+    """A suite. `version` rises when its tasks change; `rules` is the version of the world it needs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,7 +1,8 @@
 """`python -m data.suites` says what differs from FROZEN.json; `python -m data.suites freeze` writes it anew.
 
-Freeze again only for a change that leaves every frame as it was (a comment, a new suite). A change of the rules is
-a new version: raise `RULES` in data/pocket/__init__.py and the versions of the suites, and keep the old tables.
+Freeze again only for a change that leaves every frame as it was (a comment, a new suite). A change of the
+rules is a new version: raise `RULES` in data/pocket/__init__.py and the versions of the suites, and keep the
+old tables.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Scenes: equal arguments give equal frames, and answers differ from the source only where their mask says."""
+"""Scenes: equal arguments, equal frames; answers differ from the source only where their mask says."""
 
 import cv2
 import numpy as np

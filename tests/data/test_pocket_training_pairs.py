@@ -1,4 +1,4 @@
-"""Training pairs: labels tell the truth about pictures, splits never mix, and equal generators give equal pairs."""
+"""Training pairs: labels tell the truth about pictures, and splits never mix."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_equal_generators_give_equal_pairs(sampler: Sampler) -> None:
 def test_pairs_differ_only_inside_their_mask(samples: list[Sample]) -> None:
     for sample in samples:
         difference = np.abs(sample.edited.astype(int) - sample.source).max(-1)
-        # a mask below half a grey level is zero in eight bits, where alpha may move a pixel by two levels at most
+        # a mask below half a grey level is zero in eight bits; such alpha moves a pixel by two levels at most
         assert difference[sample.mask == 0].max(initial=0) <= 2
         if kind_of(ARGUMENTS[sample.argument]) == "global":
             assert sample.mask.min() == 255

@@ -1,4 +1,4 @@
-"""Suites: they load, they hold what they promise, they stay in their split, and they are as they were frozen."""
+"""Suites: they hold what they promise, they stay in their split, and they are as they were frozen."""
 
 from collections import Counter
 from pathlib import Path
