@@ -45,8 +45,8 @@ def open_clip(path: str | Path, fps: Fraction | int = 6) -> Clip:
 class VideoClip:
     """The first video stream of a file, as it is meant to be shown: turned by its rotation, in 8-bit RGB.
 
-    Frames that are not equally long (variable rate) are sampled at the stream's average rate: each output
-    frame is the one on screen at its time, so that length and sound stay as they are. Damage inside a frame
+    Frames that are not equally long (variable rate) are sampled at their average rate: each frame of the clip
+    is the one on screen at its time, so that number, length and sound stay as they are. Damage inside a frame
     is hidden by the decoder as far as it can; where pixels must be right, compare `frames_sha256`.
 
     Raises:
@@ -113,12 +113,14 @@ class VideoClip:
         """Frames per second, and for each frame of the clip its position in `_shown`."""
         count = len(self._shown)
         steps = np.diff(self._shown)
-        if count < 3 or steps.max() - steps.min() <= max(2, 0.05 * np.median(steps)):
+        if count < 3 or steps.max() - steps.min() <= 0.15 * np.median(
+            steps
+        ):  # times rounded to a coarse base
             return self._average, np.arange(count)
-        fps = self._average.limit_denominator(1001)
-        ticks = float(1 / (fps * self._base))
-        length = (self._shown[-1] - self._shown[0]) / ticks + 1
-        wanted = self._shown[0] + np.arange(round(length)) * ticks
+        fps = (
+            1 / (Fraction(int(self._shown[-1] - self._shown[0]), count - 1) * self._base)
+        ).limit_denominator(1001)
+        wanted = self._shown[0] + np.arange(count) * float(1 / (fps * self._base))
         return fps, np.clip(np.searchsorted(self._shown, wanted + 0.5, side="right") - 1, 0, count - 1)
 
     def __len__(self) -> int:

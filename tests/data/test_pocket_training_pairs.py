@@ -19,7 +19,7 @@ def sampler() -> Sampler:
 @pytest.fixture(scope="module")
 def samples(sampler: Sampler) -> list[Sample]:
     rng = np.random.default_rng(0)
-    return [sampler.draw(rng) for _ in range(400)]
+    return [sampler.draw(rng) for _ in range(250)]
 
 
 def test_equal_generators_give_equal_pairs(sampler: Sampler) -> None:
