@@ -51,7 +51,7 @@ class Pocket:
 
     @cached_property
     def masker(self) -> Any:
-        from via.backbones.pocket.masker import load
+        from via.masks.pocket import load
 
         return load()
 

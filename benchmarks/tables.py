@@ -128,7 +128,7 @@ def by_cell(table: pd.DataFrame, column: Column) -> pd.DataFrame:
 
 
 def over_seeds(wide: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Tasks x methods, the mean over the seeds that all methods of `wide` have; and the tasks' source clips."""
+    """Tasks x methods, means over the seeds that all methods of `wide` have; the tasks' source clips."""
     means = wide.dropna().groupby(["task", "source"], sort=False).mean()
     return means, list(means.index.get_level_values("source"))
 

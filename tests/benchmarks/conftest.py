@@ -1,7 +1,9 @@
 """A suite of tiny clips whose two valid answers are known, and editors that give them, mix them, or fail."""
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,7 +13,9 @@ import pytest
 from benchmarks.methods import Method, named
 from benchmarks.records import Key, Result, Run
 from benchmarks.run import Suite, run
+from benchmarks.scoring import score
 from data.types import ArrayClip, Edit, Report, Task, silent
+from eval.suite import suite as metric_suite
 
 SIDE, FRAMES = 32, 6
 
@@ -165,24 +169,31 @@ def tiny_task(number: int, region: str | None = "the left half") -> Task:
     )
 
 
-@pytest.fixture
-def suite() -> Suite:
+def tiny_suite() -> Suite:
     """Seven local edits and one global one, each on a clip of its own."""
     tasks = [tiny_task(number) for number in range(7)] + [tiny_task(7, region=None)]
     return Suite("tiny", "5" * 64, tasks)
 
 
-@pytest.fixture
-def editors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The current folder, which holds `theirs.py` with the editors; `edits.log` there counts every edit."""
-    folder = tmp_path / "here"
+@contextmanager
+def working_in(folder: Path) -> Iterator[Path]:
+    """`folder` as the current one, with the editors in `theirs.py`; `edits.log` there counts every edit."""
     folder.mkdir()
     (folder / "theirs.py").write_text(EDITORS)
-    monkeypatch.chdir(folder)
-    before = list(sys.path)
-    yield folder
-    sys.path[:] = before
-    sys.modules.pop("theirs", None)
+    before, paths = Path.cwd(), list(sys.path)
+    os.chdir(folder)
+    try:
+        yield folder
+    finally:
+        os.chdir(before)
+        sys.path[:] = paths
+        sys.modules.pop("theirs", None)
+
+
+@pytest.fixture
+def editors(tmp_path: Path) -> Iterator[Path]:
+    with working_in(tmp_path / "here") as folder:
+        yield folder
 
 
 class Runner:
@@ -207,5 +218,22 @@ class Runner:
 
 
 @pytest.fixture
-def runner(suite: Suite, editors: Path) -> Runner:
-    return Runner(suite, editors / "run")
+def runner(editors: Path) -> Runner:
+    return Runner(tiny_suite(), editors / "run")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A scored run, for reading: `full` gives one answer, `frame_by_frame` alternates, `c` fails."""
+    rows = {"full": "Steady", "frame_by_frame": "Drifting", "c": "Broken"}
+    with working_in(tmp_path_factory.mktemp("finished") / "here") as folder:
+        runner = Runner(tiny_suite(), folder / "run")
+        runner(*(Method(name, f"theirs:{editor}", {}) for name, editor in rows.items()), "copy")
+        score(runner.folder, runner.suite.tasks, metric_suite("pocket,background_psnr"))
+    return runner.folder
+
+
+@pytest.fixture
+def tasks() -> list[Task]:
+    """The tasks of the finished run."""
+    return list(tiny_suite().tasks)

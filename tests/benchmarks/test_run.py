@@ -137,9 +137,7 @@ SCRIPT = """
 import sys
 sys.path[:0] = [{home!r}, {tests!r}]
 import conftest
-from benchmarks.run import Suite
-tasks = [conftest.tiny_task(number) for number in range(7)] + [conftest.tiny_task(7, region=None)]
-runner = conftest.Runner(Suite("tiny", "5" * 64, tasks), conftest.Path("run"))
+runner = conftest.Runner(conftest.tiny_suite(), conftest.Path("run"))
 print(len(runner("Slow", "Steady")[1].results))
 """
 
