@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,13 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.types import Clip
+from data.video import frames_sha256
 from eval import flow
 from eval.frames import check_frame
+from eval.models import Models
 from eval.score import Pair
 
 if TYPE_CHECKING:
     from eval.walk import Measurement, Result
 
+REMEMBERED = 16  # clips whose hashes and features stay in memory
 BATCH = 16  # frames that an image tower sees at once
 FLOW_VERSION = f"dis-medium-1-opencv{cv2.__version__}"
 KEPT_FLOW_PIXELS = 256 * 256  # larger flows cost more to keep (8 bytes a pixel and direction) than to compute
@@ -75,22 +79,21 @@ class Features:
     measurements.
     """
 
-    def __init__(self, cache: Path | None = None, extractors: dict[str, Any] | None = None) -> None:
+    def __init__(self, cache: Path | None = None, models: Models | None = None) -> None:
         self.store = Store(cache) if cache else None
-        self.extractors = extractors or {}  # what metrics ask for by name: "clip", "lpips", "dino", ...
-        self._digests: dict[int, tuple[Clip, str]] = {}
-        self._embedded: dict[tuple[str, str], NDArray[Any]] = {}
+        self.models = models or Models()
+        self._digests: deque[tuple[Clip, str]] = deque(maxlen=REMEMBERED)
+        self._embedded: OrderedDict[tuple[str, str], NDArray[Any]] = OrderedDict()
         self._measured: tuple[Pair | None, dict[Any, tuple[Result, float]]] = (None, {})
 
     def digest(self, clip: Clip) -> str:
         """sha256 of the decoded frames and their size; one pass over the clip, once."""
-        known = self._digests.get(id(clip))
-        if known is None or known[0] is not clip:
-            hasher = hashlib.sha256(repr((len(clip), clip.size)).encode())
-            for t in range(len(clip)):
-                hasher.update(check_frame(clip[t], clip.size, clip.name, t).tobytes())
-            known = self._digests[id(clip)] = (clip, hasher.hexdigest())
-        return known[1]
+        for known, digest in self._digests:
+            if known is clip:
+                return digest
+        digest = frames_sha256(check_frame(clip[t], clip.size, clip.name, t) for t in range(len(clip)))
+        self._digests.append((clip, digest))
+        return digest
 
     def embed(self, clip: Clip, extractor: Extractor) -> NDArray[Any]:
         """Features (n, ...) of every frame, one pass of the extractor per frame however many metrics ask."""
@@ -103,6 +106,8 @@ class Features:
                 return np.concatenate([extractor(clip[a : a + BATCH]) for a in range(0, len(clip), BATCH)])
 
             self._embedded[memory] = self.store.get(key, compute) if self.store else compute()
+            while len(self._embedded) > REMEMBERED:
+                self._embedded.popitem(last=False)
         return self._embedded[memory]
 
     def flows(self, a: NDArray[np.uint8], b: NDArray[np.uint8]) -> tuple[flow.Flow, flow.Flow]:

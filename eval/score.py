@@ -52,6 +52,10 @@ class Score(BaseModel):
         return self
 
 
+class Missing(Exception):
+    """A network or file that a metric needs is not here; the metric is `skipped` with this as its reason."""
+
+
 def ok(value: float, **details: Any) -> Score:
     """A score with a value; one that is not finite becomes an `error`, never a number."""
     if not math.isfinite(value):

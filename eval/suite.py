@@ -10,7 +10,7 @@ from typing import Any
 from data.types import UserError
 from eval.features import Features
 from eval.frames import mismatch
-from eval.score import Metric, Pair, Score, missing
+from eval.score import Metric, Missing, Pair, Score, missing
 
 METRICS = {
     "warp_error_short": "eval.warp:WarpErrorShort",
@@ -27,6 +27,24 @@ METRICS = {
     "sharpness_ratio": "eval.sharpness:SharpnessRatio",
     "contrast_ratio": "eval.contrast:ContrastRatio",
     "histogram_drift": "eval.histogram:HistogramDrift",
+    "clip_direction": "eval.clip:ClipDirection",
+    "clip_image_similarity": "eval.clip:ClipImageSimilarity",
+    "clip_direction_consistency": "eval.clip:ClipDirectionConsistency",
+    "clip_text_alignment": "eval.clip:ClipTextAlignment",
+    "clip_frame_consistency": "eval.clip:ClipFrameConsistency",
+    "clip_frame_accuracy": "eval.clip:ClipFrameAccuracy",
+    "lpips_to_source": "eval.lpips:LpipsToSource",
+    "tlp": "eval.lpips:Tlp",
+    "lpips_warped": "eval.lpips:LpipsWarped",
+    "lpips_background": "eval.lpips:LpipsBackground",
+    "gabor_distance": "eval.gabor:GaborDistance",
+    "subject_consistency": "eval.consistency:SubjectConsistency",
+    "background_consistency": "eval.consistency:BackgroundConsistency",
+    "dino_structure": "eval.dino:DinoStructure",
+    "motion_fidelity": "eval.motion:MotionFidelity",
+    "motion_fidelity_paired": "eval.motion:MotionFidelityPaired",
+    "pickscore": "eval.quality:Pickscore",
+    "aesthetic": "eval.quality:Aesthetic",
     "answer_error": "eval.pocket:AnswerError",
     "answer_error_outside": "eval.pocket:AnswerErrorOutside",
     "answer_switches": "eval.pocket:AnswerSwitches",
@@ -107,6 +125,8 @@ def _scored(metric: Metric, pair: Pair, features: Features) -> Score:
     started = time.perf_counter()
     try:
         result = metric(pair, features)
+    except Missing as error:
+        result = missing("skipped", str(error))
     except UserError as error:
         result = missing("refused", str(error))
     except Exception as error:  # one metric's failure is not another's; the record says what happened
