@@ -67,7 +67,7 @@ def hashed(token: str) -> str:
 
 
 def connect(path: Path, *, synchronous: str = "FULL") -> sqlite3.Connection:
-    """A connection in WAL mode that waits up to 5 s for a lock; FULL survives a power cut, not only a kill."""
+    """A connection in WAL mode; waits up to 5 s for a lock. FULL survives a power cut, not only a kill."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
     for pragma in (
@@ -390,7 +390,8 @@ def counts(path: Path) -> dict[str, Any]:
         sessions = [
             {
                 "session": row["id"], "list": row["list"], "replicate": row["replicate"],
-                "state": row["state"], "stage": row["stage"], "answers": answered.get(row["id"], 0), "touched_at": row["touched_at"],
+                "state": row["state"], "stage": row["stage"], "answers": answered.get(row["id"], 0),
+                "touched_at": row["touched_at"],
             }
             for row in connection.execute("SELECT * FROM session ORDER BY place")
         ]  # fmt: skip

@@ -101,11 +101,14 @@ COMPREHENSION = (
 )
 
 CONSENT = """You will see short video clips and two edited versions of each. For each pair we ask which one
-you prefer. The clips are silent and contain nothing disturbing; the task is visual, so you need to be able
-to see the clips. Taking part is voluntary. You may stop at any time by closing the page; the answers given
-so far are kept unless you ask us to delete them. We store your answers, the time they took, and technical
-facts about your browser. We store no name. The answers are published without anything that identifies
-you."""
+you prefer. The clips are silent and contain nothing disturbing. The task is visual: you need to be able to
+see the clips well.
+
+Taking part is voluntary. You may stop at any time by closing the page; the answers given so far are kept
+unless you ask us to delete them.
+
+We store your answers, the time they took, and technical facts about your browser. We store no name. The
+answers are published without anything that identifies you."""
 
 
 class Settings(_Closed):

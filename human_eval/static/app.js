@@ -7,6 +7,7 @@
   const help = document.getElementById("help");
   const words = {
     saved: "Saved", saving: "Saving …", offline: "Offline: answers are kept here", refused: "Not accepted: reload the page",
+    memory: "Kept in this window only: save your answers",
   };
   const backend = createBackend((status, task) => {
     savedLabel.textContent = words[status];
@@ -52,8 +53,7 @@
     show(sheet(
       state.preview ? element("p", { class: "note" }, "Preview: nothing is stored.") : "",
       element("h2", {}, "Before you begin"),
-      element("p", { class: "text" }, state.consent.replace(/\n(?!\n)/g, " ")),
-      element("p", {}, "This is a visual task: you compare moving pictures, and you need to see them well."),
+      ...state.consent.split(/\n\s*\n/).map(text => element("p", {}, text)),
       element("div", { class: "row" },
         button("I agree and take part", () => move({ stage: "consent", accept: true })),
         element("button", { type: "button", onclick: () => move({ stage: "consent", accept: false }) }, "I do not take part"))));
@@ -127,7 +127,7 @@
     show(element("div", { class: "task" }, player.root,
       element("div", { class: "ask" },
         element("section", { class: "instruction", "aria-label": "Instruction" },
-          element("h2", {}, inTraining ? `Practice ${index + 1} of ${list.length} · instruction` : `Task ${index + 1} of ${list.length} · instruction`),
+          element("h2", {}, inTraining ? `Practice ${index + 1} of ${list.length}: instruction` : `Task ${index + 1} of ${list.length}: instruction`),
           element("p", {}, task.instruction)),
         ...groups, lock, lesson,
         element("div", { class: "next" }, index > 0 && !inTraining ? backButton : element("span"), nextButton))));
@@ -273,6 +273,7 @@
     if (event.key.toLowerCase() === "s" && current) current.player.showSource(false);
   });
   document.getElementById("help-button").addEventListener("click", () => help.showModal());
+  if (backend.toolbar) document.querySelector("header").append(...backend.toolbar());
   document.addEventListener("visibilitychange", () => { if (document.hidden && state) backend.event("hidden", ""); });
 
   backend.load().then(enter).catch(error => show(sheet(element("h2", {}, "This page cannot be opened"), element("p", {}, error.message))));
