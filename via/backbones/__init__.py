@@ -110,7 +110,7 @@ class Backbone(Protocol):
         ...
 
 
-LOADERS = {"pocket": "via.backbones.pocket:load", "ip2p": "via.backbones.ip2p:load"}
+LOADERS = {"pocket": "via.backbones.pocket.backbone:load", "ip2p": "via.backbones.ip2p:load"}
 
 
 def load(name: str, device: str = "cpu") -> Backbone:

@@ -9,7 +9,7 @@ import torch
 from diffusers import DDIMScheduler
 
 from data.pocket.words import tokenize
-from via.backbones import Condition
+from via.backbones import Condition, guided
 from via.backbones.pocket import weights
 from via.backbones.pocket.conditioner import PocketConditioner
 from via.backbones.pocket.unet import PocketUNet, scheduler
@@ -64,11 +64,10 @@ class PocketBackbone:
         guidance_text: float,
         guidance_image: float,
     ) -> torch.Tensor:
-        branches = len(condition.tokens)
+        branches = condition.branches
         rows = torch.cat([latents.repeat(branches, 1, 1, 1), condition.image_latents.flatten(0, 1)], dim=1)
         output = self.unet(rows, timestep, condition.tokens.flatten(0, 1)).sample
-        full, image, null = output.chunk(branches)
-        return null + guidance_text * (full - image) + guidance_image * (image - null)
+        return guided(output, branches, guidance_text, guidance_image)
 
     def training_loss(
         self,
