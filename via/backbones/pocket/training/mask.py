@@ -62,7 +62,7 @@ def intersection_over_union(predicted: np.ndarray, true: np.ndarray) -> float:
 class MaskTraining:
     """See `loop.Training`."""
 
-    plan = Plan(samples=160_000, batch=32, learning_rate=1.5e-3, hold=0.2)
+    plan = Plan(samples=40_000, batch=32, learning_rate=1.5e-3, hold=0.2)
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
