@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.ablations import VARIANTS, Overrides
 from benchmarks.records import MethodRecord, config_hash
-from data.types import CannotEdit, Editor, Frame, Report, Task, UserError
+from data.types import ArrayClip, CannotEdit, Editor, Frame, Report, Task, UserError
 from via.config import configured
 
 EDITORS: dict[str, str] = {
@@ -217,7 +217,8 @@ def weights_of(models: Models, masker: bool = False) -> dict[str, str]:
 
 
 def edited(editor: Editor) -> MakeFrames:
-    """Frames of an editor. Masks are handed over only where its config says `masks: given`."""
+    """Frames of an editor. Masks are handed over only where its config says `masks: given`, and a clip whose answers are
+    known only as its frames: a rendered clip could be asked for them."""
 
     def frames(task: Task, seed: int, report: Report) -> Iterator[Frame]:
         masks = None
@@ -225,7 +226,10 @@ def edited(editor: Editor) -> MakeFrames:
             if task.masks is None:
                 raise CannotEdit(f"{task.id} has no true mask, which {editor.name} is told to use")
             masks = task.masks()
-        return editor.edit(task.clip, task.edit, masks=masks, seed=seed, report=report)
+        clip = task.clip
+        if task.answers is not None:
+            clip = ArrayClip(clip[:], clip.fps, clip.name)
+        return editor.edit(clip, task.edit, masks=masks, seed=seed, report=report)
 
     return frames
 
