@@ -24,7 +24,7 @@ from data.pocket.layers import Look, paint, post_layer, post_span, warp_accessor
 from data.pocket.motion import MOTIONS, Instant, Path, draw_path, instant
 from data.pocket.operators import Plane
 from data.pocket.sprites import subject_texture
-from data.types import Edit, Frame, Task, UserError
+from data.types import Clip, Edit, Frame, UserError
 
 SIZES = (32, 512)  # sides in pixels that scenes can be rendered at
 
@@ -243,20 +243,20 @@ def render(
     return Take(scene, seed, frames, size, Fraction(fps), name or f"{scene.subject} {scene.motion} {seed}")
 
 
-def candidates(task: Task, rng: np.random.Generator, n: int = 8) -> Sequence[SceneClip]:
-    """All answers of `n` other edits of the task's kind on its scene (of all others, where there are fewer).
+def candidates(clip: Clip, edit: str, rng: np.random.Generator, n: int = 8) -> Sequence[SceneClip]:
+    """All answers of `n` other edits of the same kind on the same scene (of all others, where there are
+    fewer).
 
     These are the wrong answers that an edited frame could be mistaken for.
 
     Raises:
-        UserError: the task is not from the pocket world.
+        UserError: the clip is no pocket scene.
     """
-    if not isinstance(task.clip, SceneClip) or "edit" not in task.conditions:
-        raise UserError(f"{task.id}: only pocket scenes know the answers of other edits; use a pocket suite")
-    take = task.clip.take
-    siblings = take.siblings(task.conditions["edit"])
+    if not isinstance(clip, SceneClip):
+        raise UserError(f"{clip.name}: only pocket scenes know the answers of other edits")
+    siblings = clip.take.siblings(edit)
     chosen = rng.permutation(len(siblings))[:n]
-    return [answer for i in sorted(chosen) for answer in take.answers(siblings[i])]
+    return [answer for i in sorted(chosen) for answer in clip.take.answers(siblings[i])]
 
 
 def main() -> None:

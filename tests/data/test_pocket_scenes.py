@@ -9,7 +9,7 @@ from data.pocket.coupling import COUPLING
 from data.pocket.edits import ARGUMENTS, KINDS, MARGIN_ANSWERS, MARGIN_SOURCE, SUBJECTS, fits, kind_of
 from data.pocket.motion import MOTIONS
 from data.pocket.scenes import Scene, Take, candidates, render
-from data.types import ArrayClip, Edit, Task, UserError
+from data.types import ArrayClip, UserError
 
 
 def scene_for(edit: str, motion: str, number: int, split: str = "dev") -> Scene:
@@ -137,8 +137,7 @@ def test_a_clip_reads_like_a_list_of_frames() -> None:
 def test_candidates_are_answers_of_other_edits_of_the_kind(kind: str) -> None:
     edit = next(e for e in ARGUMENTS if kind_of(e) == kind)
     take = film(edit, 2, "translate")
-    task = Task("t", take.source, take.edit(edit), "t", conditions={"edit": edit})
-    clips = candidates(task, np.random.default_rng(0), n=8)
+    clips = candidates(take.source, edit, np.random.default_rng(0), n=8)
     siblings = take.siblings(edit)
     assert 0 < len(clips) <= 16
     own = [answer[0] for answer in take.answers(edit)]
@@ -151,10 +150,7 @@ def test_candidates_are_answers_of_other_edits_of_the_kind(kind: str) -> None:
 
 def test_candidates_of_a_clip_that_is_no_scene_are_refused() -> None:
     with pytest.raises(UserError, match="only pocket scenes"):
-        candidates(
-            Task("t", ArrayClip(np.zeros((2, 8, 8, 3), np.uint8)), Edit(instruction="make it night"), "t"),
-            np.random.default_rng(0),
-        )
+        candidates(ArrayClip(np.zeros((2, 8, 8, 3), np.uint8)), "replace/tiger", np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(
