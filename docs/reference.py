@@ -13,8 +13,8 @@ from via.cli import COMMANDS, command  # noqa: E402
 
 HEAD = """# Commands
 
-Written by `python docs/reference.py`; `via COMMAND --help` says the same. What you can mend is answered by one
-line and exit code 2.
+Written by `python docs/reference.py`; `via COMMAND --help` says the same. What you can mend is answered by
+one line and exit code 2.
 """
 
 
