@@ -109,6 +109,7 @@ def printed(table: pd.DataFrame, columns: Sequence[Column], reference: str) -> I
         yield mean_table(name, part, columns)
     for name, part in parts(table):
         yield difference_table(name, part, columns, reference)
+    yield from condition_tables(table, columns)
     for edit, design in designs(table):
         rows = [effect_row(edit, column, design) for column in columns]
         if any(rows):
@@ -184,6 +185,24 @@ def difference_text(column: Column, difference: Difference | None) -> str:
     if interval.low is not None and interval.high is not None:
         text += f" [{column.signed(interval.low)}, {column.signed(interval.high)}]"
     return f"{text}, {f'p = {difference.p:.2g}' if difference.p is not None else difference.reason}"
+
+
+def condition_tables(table: pd.DataFrame, columns: Sequence[Column]) -> Iterator[Table]:
+    """`full` minus `frame_by_frame` for each value of a condition, where a suite varies one."""
+    if not {"full", "frame_by_frame"} <= set(table["method"]):
+        return
+    pair = table[table["method"].isin(["full", "frame_by_frame"])]
+    for name in ("coupling", "condition", "expected"):
+        key = f"condition:{name}"
+        if key not in pair or pair[key].nunique() < 2:
+            continue
+        rows = []
+        for value, part in pair.groupby(key, sort=False):
+            found = [differences(part, column, "frame_by_frame").get("full") for column in columns]
+            texts = [difference_text(column, one) for column, one in zip(columns, found)]
+            rows.append([f"{value} ({part['task'].nunique()} tasks)", *texts])
+        notes = ["full minus frame_by_frame [95 % interval]; p: sign flips of whole clips, one test a cell."]
+        yield Table(f"By {name}", [name, *(column.title for column in columns)], rows, notes)
 
 
 def effect_row(edit: str, column: Column, table: pd.DataFrame) -> dict[str, str]:
