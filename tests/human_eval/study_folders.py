@@ -90,9 +90,9 @@ def make_run(
     write_record(folder, run)
     for record in records:
         for index, task in enumerate(tasks):
-            frames = numbered(index, COLOURS[record.name])
+            video = numbered(index, COLOURS[record.name], frames, size)
             name = video_name(record.name, record.config_hash, task.id, 0)
-            write_lossless(folder / name, frames, FPS)
+            write_lossless(folder / name, video, FPS)
             line = Result(
                 suite=suite.sha256,
                 task=task.id,
@@ -100,12 +100,12 @@ def make_run(
                 config_hash=record.config_hash,
                 seed=0,
                 status="ok",
-                frames=FRAMES,
+                frames=frames,
                 fps=FPS,
-                size=SIZE,
+                size=size,
                 video=name,
                 video_sha256=file_sha256(folder / name),
-                frames_sha256=frames_sha256(frames),
+                frames_sha256=frames_sha256(video),
                 device="cpu",
                 ended="2026-01-01T00:00:00Z",
             )

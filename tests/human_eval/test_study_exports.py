@@ -267,7 +267,7 @@ def test_no_export_names_a_method_or_a_check(opened, tmp_path, export):
 def test_an_instruction_with_html_and_formulas_stays_text_everywhere(tmp_path):
     import benchmarks.records as records
 
-    run = make_run(tmp_path / "run", ("copy", "viamethod", "tokenmethod"))
+    run = make_run(tmp_path / "run", ("copy", "viamethod", "tokenmethod"), frames=3, size=(32, 48))
     whole = json.loads((run / "run.json").read_text())
     for task in whole["suite"]["tasks"]:
         task["instruction"] = HOSTILE
