@@ -63,8 +63,9 @@ def new(
     study = new_study(asked, run, folder, report=progress)
     n = study.numbers
     typer.echo(
-        f"{folder}: {len(study.sessions)} sessions of {n['session_length']} comparisons and {len(asked.checks)} "
-        f"checks; {n['clips']} clips of {n['sources']} sources, {n['pairs']} pairs, {n['votes']} votes each"
+        f"{folder}: {len(study.sessions)} sessions of {n['session_length']} comparisons and "
+        f"{len(asked.checks)} checks; {n['clips']} clips of {n['sources']} sources, {n['pairs']} pairs, "
+        f"{n['votes']} votes each"
     )
     for warning in study.warnings:
         typer.echo(f"note: {warning}")
@@ -105,11 +106,11 @@ def power(
     typer.echo(
         f"needed       {found.needed} judgements a cell to see a win rate of {win_rate:g} with power .80 at "
         f"alpha .05/{tests}\n"
-        f"planned      {found.judgements} a cell ({clips} clips x {votes} votes), worth {found.independent} independent "
-        f"ones (design effect {found.inflation:.2f})\n"
+        f"planned      {found.judgements} a cell ({clips} clips x {votes} votes), worth {found.independent} "
+        f"independent ones (design effect {found.inflation:.2f})\n"
         f"sees         a win rate of {smallest} or more\n"
-        f"takes        {found.sessions} sessions, {found.hours:.0f} hours, {found.hours / people * 60:.0f} minutes for "
-        f"each of {people} people, cost {found.cost:.0f}"
+        f"takes        {found.sessions} sessions, {found.hours:.0f} hours, {found.hours / people * 60:.0f} "
+        f"minutes for each of {people} people, cost {found.cost:.0f}"
     )
     if found.independent < found.needed / found.inflation:
         typer.echo("too small: more clips help more than more votes on the same clips")
@@ -243,8 +244,8 @@ def import_(
     for file in judged:
         n = file.counts
         typer.echo(
-            f"{file.name} ({file.format}): {n['rows_read']} rows = {n['votes_kept']} votes + {n['duplicates']} "
-            f"duplicates + {n['refused']} refused + {n['unanswered']} unanswered"
+            f"{file.name} ({file.format}): {n['rows_read']} rows = {n['votes_kept']} votes + "
+            f"{n['duplicates']} duplicates + {n['refused']} refused + {n['unanswered']} unanswered"
         )
     for warning in warnings:
         typer.echo(f"note: {warning}")
@@ -255,9 +256,7 @@ def report(
     study: Folder,
     out: Annotated[Path | None, typer.Option(help="Where; by default STUDY/report.")] = None,
     allow_synthetic: Synthetic = False,
-    regularise: Annotated[
-        float, typer.Option(help="Virtual wins each way where no finite ranking exists.")
-    ] = 0.0,
+    regularise: Annotated[float, typer.Option(help="Virtual wins each way, where nothing else ranks.")] = 0.0,
     exclusions: Annotated[Path | None, typer.Option(help="Other exclusion rules (YAML): labelled.")] = None,
 ) -> None:
     """Table 1 with tests and intervals, rankings, agreement, a methods paragraph."""

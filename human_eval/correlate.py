@@ -182,9 +182,11 @@ def correlate(
 def scores_of_runs(
     folders: Sequence[Path], lower_is_better: Sequence[str]
 ) -> dict[str, dict[tuple[str, str], float]]:
-    """metric -> (clip, method) -> value, turned so that larger is better; scores of stale videos are left out.
+    """metric -> (clip, method) -> value, turned so that larger is better; scores of stale videos are left
+    out.
 
-    `lower_is_better` names metrics, with or without their version. Raises UserError where there are no scores.
+    `lower_is_better` names metrics, with or without their version. Raises UserError where there are no
+    scores.
     """
     table: dict[str, dict[tuple[str, str], float]] = {}
     for folder in folders:

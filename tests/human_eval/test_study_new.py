@@ -177,7 +177,7 @@ def test_several_instructions_of_a_source_are_dealt_into_different_sessions(tmp_
 def test_round_robin_compares_every_pair(tmp_path, small_run):
     study = make_study(
         tmp_path / "rr",
-        run_folder,
+        small_run,
         design="round_robin",
         ours=None,
         session_length=3,
@@ -201,7 +201,7 @@ def test_round_robin_compares_every_pair(tmp_path, small_run):
     ],
 )
 def test_impossible_studies_are_refused_with_the_fix_and_leave_nothing(
-    tmp_path, run_folder, settings, message
+    tmp_path, small_run, settings, message
 ):
     with pytest.raises(UserError, match=message):
         make_study(tmp_path / "s", small_run, **settings)
