@@ -2,14 +2,153 @@
 
 from __future__ import annotations
 
+import json
+import time
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from data.types import UserError
 
 app = typer.Typer(help="The pairwise human study: sheets out, answers in, Table 1.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Argument(help="The study's folder.", metavar="STUDY")]
+Runs = Annotated[list[Path], typer.Option("--run", help="A run folder; repeat for several.")]
+Synthetic = Annotated[bool, typer.Option(help="Print a study of simulated raters, stamped.")]
+
+
+class Format(StrEnum):
+    sheets = "sheets"
+    label_studio = "label-studio"
+    crowd = "crowd"
+    link = "link"
+    offline = "offline"
+
+
+def progress(stage: str, done: int, total: int) -> None:
+    """One line that counts up, on a terminal only."""
+    import sys
+
+    if sys.stderr.isatty():
+        print(f"\r{stage} {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+@app.command()
+def new(
+    settings: Annotated[Path, typer.Argument(help="The study file (YAML).", metavar="STUDY.yaml")],
+    run: Runs = [],  # noqa: B006
+    out: Annotated[Path | None, typer.Option(help="Where to make it; by default studies/NAME.")] = None,
+    template: Annotated[
+        bool, typer.Option("--template", help="Write a commented study file and stop.")
+    ] = False,
+) -> None:
+    """Make a study from runs: balanced sessions, checks, blinded clips, a key."""
+    from .new import new_study
+    from .study import read_settings
+    from .template import TEMPLATE
+
+    if template:
+        if settings.exists():
+            raise UserError(f"{settings}: exists already; it was not overwritten")
+        settings.write_text(TEMPLATE, encoding="utf-8")
+        typer.echo(f"{settings}: fill in `about`, then `via study new {settings} --run RUN`")
+        return
+    asked = read_settings(settings)
+    if not run:
+        raise UserError("name at least one run: --run RUN")
+    folder = out or Path("studies") / asked.name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    study = new_study(asked, run, folder, report=progress)
+    n = study.numbers
+    typer.echo(
+        f"{folder}: {len(study.sessions)} sessions of {n['session_length']} comparisons and "
+        f"{len(asked.checks)} checks; {n['clips']} clips of {n['sources']} sources, {n['pairs']} pairs, "
+        f"{n['votes']} votes each"
+    )
+    for warning in study.warnings:
+        typer.echo(f"note: {warning}")
+    typer.echo(f"next: `via study serve {folder}`, or `via study export {folder} sheets`")
+
+
+@app.command()
+def power(
+    clips: Annotated[int, typer.Option(help="Clips in the study.")] = 80,
+    votes: Annotated[int, typer.Option(help="Votes for each clip and pair.")] = 5,
+    pairs: Annotated[int, typer.Option(help="Pairs: baselines of a star.")] = 5,
+    raters: Annotated[int | None, typer.Option(help="People; by default one for each session.")] = None,
+    session_length: Annotated[int, typer.Option(help="Comparisons in a session.")] = 20,
+    win_rate: Annotated[float, typer.Option(help="True win rate among decisive answers to be seen.")] = 0.60,
+    tie_share: Annotated[float, typer.Option(help="Expected share of ties.")] = 0.15,
+    icc: Annotated[float, typer.Option(help="Correlation of votes on the same clip.")] = 0.2,
+    tests: Annotated[int, typer.Option(help="Cells of the table (Holm).")] = 15,
+    seconds: Annotated[float, typer.Option(help="Seconds for one comparison.")] = 40.0,
+    wage: Annotated[float, typer.Option(help="Cost of an hour.")] = 12.0,
+) -> None:
+    """How many judgements does it take? Exact power of the sign test with ties."""
+    from .power import plan
+
+    found = plan(
+        clips=clips,
+        votes=votes,
+        pairs=pairs,
+        session_length=session_length,
+        win_rate=win_rate,
+        tie_share=tie_share,
+        icc=icc,
+        tests=tests,
+        seconds_per_task=seconds,
+        wage=wage,
+    )
+    smallest = "none below 1" if found.smallest_effect is None else f"{found.smallest_effect:.3f}"
+    people = raters or found.sessions
+    typer.echo(
+        f"needed       {found.needed} judgements a cell to see a win rate of {win_rate:g} with power .80 at "
+        f"alpha .05/{tests}\n"
+        f"planned      {found.judgements} a cell ({clips} clips x {votes} votes), worth {found.independent} "
+        f"independent ones (design effect {found.inflation:.2f})\n"
+        f"sees         a win rate of {smallest} or more\n"
+        f"takes        {found.sessions} sessions, {found.hours:.0f} hours, {found.hours / people * 60:.0f} "
+        f"minutes for each of {people} people, cost {found.cost:.0f}"
+    )
+    if found.independent < found.needed / found.inflation:
+        typer.echo("too small: more clips help more than more votes on the same clips")
+
+
+@app.command()
+def export(
+    study: Folder,
+    format: Annotated[Format, typer.Argument(help="What to write.")],
+    out: Annotated[Path | None, typer.Option(help="Where; by default STUDY/exports/FORMAT.")] = None,
+    session: Annotated[list[str], typer.Option(help="Only these sessions.")] = [],  # noqa: B006
+    clips_at: Annotated[str, typer.Option(help="Where Label Studio or the crowd find clips/.")] = "clips/",
+    host: Annotated[str, typer.Option(help="Address of the running server (link).")] = "https://HOST",
+) -> None:
+    """Write sheets, a Label Studio project, crowd pages, a platform link or offline bundles."""
+    from . import export_crowd, export_label_studio, export_offline, export_sheets
+    from .study import read_key, read_study
+
+    made, key = read_study(study), read_key(study)
+    sessions = list(session) or list(made.sessions)
+    unknown = [name for name in sessions if name not in made.sessions]
+    if unknown:
+        raise UserError(
+            f"{study}: has no session '{unknown[0]}' (it has {next(iter(made.sessions))} and so on)"
+        )
+    folder = out or study / "exports" / format.value
+    if format is Format.link:
+        typer.echo(export_crowd.external_link(host))
+        return
+    if format is Format.sheets:
+        written = export_sheets.export_sheets(study, made, key, sessions, folder)
+    elif format is Format.label_studio:
+        written = export_label_studio.export_label_studio(study, made, key, sessions, folder, clips_at)
+    elif format is Format.crowd:
+        written = export_crowd.export_crowd(study, made, key, sessions, folder, clips_at)
+    else:
+        written = export_offline.export_offline(study, made, key, sessions, folder)
+    typer.echo(f"{folder}: {len(written)} written, {written[0].name} and so on")
 
 
 @app.command()
@@ -22,23 +161,161 @@ def serve(
     frame_ancestors: Annotated[str, typer.Option(help="Sites that may show the page in a frame.")] = "'none'",
 ) -> None:
     """Serve the study to raters until interrupted."""
-    from .serve import links
-    from .serve import serve as run
-
-    address = f"http://{host}:{port}"
-    path = study / "private" / "links.csv"
+    from . import serve as server
+    from .export_crowd import external_link
     from .study import write_private
     from .votes import csv_text
 
-    write_private(path, csv_text(["session", "link"], links(study, address)))
+    address = f"http://{host}:{port}"
+    path = study / "private" / "links.csv"
+    write_private(path, csv_text(["session", "link"], server.links(study, address)))
     typer.echo(f"preview     {address}/s")
     typer.echo(f"links       {path} (one for each session)")
-    typer.echo(
-        f"crowd link  {address}/s?PROLIFIC_PID={{{{%PROLIFIC_PID%}}}}&STUDY_ID={{{{%STUDY_ID%}}}}"
-        "&SESSION_ID={{%SESSION_ID%}}"
-    )
+    typer.echo(f"platform    {external_link(address)}")
+    codes = server.completion_codes(server.read_key(study))
+    typer.echo("codes       " + ", ".join(f"{what} {code}" for what, code in codes.items()))
     if host not in ("127.0.0.1", "localhost", "::1"):
         typer.echo(
-            f"{address} is reachable from other machines: clips and questions, behind links; status is not"
+            f"note: other machines reach {address}: the page, and clips and answers behind personal links"
         )
-    run(study, host, port, frame_ancestors=frame_ancestors)
+    server.serve(study, host, port, frame_ancestors=frame_ancestors)
+
+
+@app.command()
+def status(
+    study: Folder,
+    watch: Annotated[bool, typer.Option("--watch", help="Again every five seconds.")] = False,
+    sessions: Annotated[bool, typer.Option("--sessions", help="One line for each session.")] = False,
+) -> None:
+    """Where the study stands: sessions, answers, the server's speed."""
+    from .store import counts
+
+    path = study / "votes.sqlite"
+    if not path.exists():
+        raise UserError(
+            f"{study}: nobody was served yet (no votes.sqlite); start with `via study serve {study}`"
+        )
+    while True:
+        now = counts(path)
+        typer.echo(status_line(now))
+        if sessions:
+            for row in now["sessions"]:
+                typer.echo(
+                    f"  {row['session']}  {row['state']:<13} {row['stage']:<14} {row['answers']} answers"
+                )
+        if not watch:
+            return
+        time.sleep(5)
+
+
+def status_line(now: dict[str, Any]) -> str:
+    """States, answers, last write and p95 in one line."""
+    states = ", ".join(f"{n} {state}" for state, n in sorted(now["states"].items()))
+    last = "never" if now["last_write"] is None else f"{time.time() - now['last_write']:.0f} s ago"
+    speed = "" if now["p95_ms"] is None else f"; p95 of an answer {now['p95_ms']:.0f} ms"
+    return f"sessions: {states}; {now['answers']} answers, last {last}{speed}"
+
+
+@app.command(name="import")
+def import_(
+    study: Folder,
+    files: Annotated[list[Path], typer.Argument(help="Vote files; none: the server's own.")] = [],  # noqa: B006
+) -> None:
+    """Take answers in: our own, Label Studio, crowd CSV, sheets, offline bundles."""
+    from .formats import own_row
+    from .import_ import import_files, judge, keep
+    from .store import stored_votes
+    from .study import read_key, read_study
+    from .votes import read_votes
+
+    if files:
+        judged, warnings = import_files(study, files)
+    else:
+        path = study / "votes.sqlite"
+        if not path.exists():
+            raise UserError(f"{study}: nobody was served yet; name the files to import")
+        made, accepted = read_study(study), read_votes(study / "votes.jsonl")
+        own = [
+            row for row in accepted if row["origin"] != "own"
+        ]  # the server's rows are read whole each time
+        rows = [own_row(number, row) for number, row in enumerate(stored_votes(path, made), 1)]
+        judged = [judge("votes.sqlite", "own", rows, made, read_key(study), own)]
+        warnings = keep(study, judged, own)
+    for file in judged:
+        n = file.counts
+        typer.echo(
+            f"{file.name} ({file.format}): {n['rows_read']} rows = {n['votes_kept']} votes + "
+            f"{n['duplicates']} duplicates + {n['refused']} refused + {n['unanswered']} unanswered"
+        )
+    for warning in warnings:
+        typer.echo(f"note: {warning}")
+
+
+@app.command()
+def report(
+    study: Folder,
+    out: Annotated[Path | None, typer.Option(help="Where; by default STUDY/report.")] = None,
+    allow_synthetic: Synthetic = False,
+    regularise: Annotated[float, typer.Option(help="Virtual wins each way, where nothing else ranks.")] = 0.0,
+    exclusions: Annotated[Path | None, typer.Option(help="Other exclusion rules (YAML): labelled.")] = None,
+) -> None:
+    """Table 1 with tests and intervals, rankings, agreement, a methods paragraph."""
+    import yaml
+
+    from .report import make_report, text, write_report
+    from .study import Exclusions, validated
+
+    rules = None
+    if exclusions is not None:
+        content = yaml.safe_load(exclusions.read_text(encoding="utf-8")) or {}
+        rules = validated(Exclusions.model_validate, content, str(exclusions))
+    made = make_report(study, allow_synthetic=allow_synthetic, regularise=regularise, rules=rules)
+    folder = out or study / "report"
+    written = write_report(made, folder)
+    typer.echo(text(made))
+    typer.echo(f"written: {folder}/{{{', '.join(path.name for path in written)}}}")
+
+
+@app.command()
+def correlate(
+    study: Folder,
+    run: Runs = [],  # noqa: B006
+    lower_is_better: Annotated[list[str], typer.Option(help="Metrics where smaller is better.")] = [],  # noqa: B006
+    allow_synthetic: Synthetic = False,
+    out: Annotated[Path | None, typer.Option(help="Also write JSON here.")] = None,
+) -> None:
+    """Metrics against people: do they order methods and clips alike?"""
+    from .correlate import correlate as compare
+    from .correlate import rows_of, scores_of_runs
+    from .report import make_report
+    from .tables import markdown
+    from .votes import judgements
+
+    if not run:
+        raise UserError("name the scored runs of the study: --run RUN")
+    made = make_report(study, allow_synthetic=allow_synthetic, draws=0)
+    out_raters = {rater.rater for rater in made.excluded}
+    votes = judgements(made.votes, made.study, made.key)
+    votes = votes[~votes["rater"].isin(out_raters)]
+    found = compare(votes, made.study.aspects, scores_of_runs(run, lower_is_better), made.study.settings.seed)
+    header, rows, content = rows_of(found)
+    typer.echo(markdown(header, rows))
+    if out is not None:
+        out.write_text(json.dumps({"schema": 1, "rows": content}, indent=1) + "\n", encoding="utf-8")
+
+
+@app.command()
+def demo(
+    run: Annotated[Path | None, typer.Option(help="A run; by default a small one is rendered.")] = None,
+    out: Annotated[Path, typer.Option(help="Where to make the study.")] = Path("studies/demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the simulated raters.")] = 0,
+) -> None:
+    """A whole small study with simulated raters, stamped as such: what the report looks like."""
+    from .demo import demo_study
+    from .report import make_report, text, write_report
+
+    folder = demo_study(out, run, seed, progress)
+    made = make_report(folder, allow_synthetic=True)
+    write_report(made, folder / "report")
+    typer.echo(text(made))
+    typer.echo(f"written: {folder}/report/report.html; try `via study serve {folder}`")

@@ -24,8 +24,8 @@ README = """# Label Studio project, list {list} of replicate {replicate}
    export again with `--clips-at ADDRESS`.
 4. Export as JSON (JSON-MIN and CSV work too), and run `via study import STUDY FILE`.
 
-Each task is one clip with the source above and the edits A (left) and B (right) below, so that the three cannot run
-apart. Every question has to be answered; a tie is an answer of its own.
+Each task is one clip with the source above and the edits A (left) and B (right) below, so that the three
+cannot run apart. Every question has to be answered; a tie is an answer of its own.
 """
 
 

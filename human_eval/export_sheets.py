@@ -14,9 +14,9 @@ from .study import Key, Study, write_text
 from .votes import csv_text
 
 
-def environment() -> Environment:
-    """Templates of this room, everything escaped."""
-    return Environment(loader=PackageLoader("human_eval"), autoescape=True, undefined=StrictUndefined)
+def environment(*, escape: bool = True) -> Environment:
+    """Templates of this room; everything in a page is escaped."""
+    return Environment(loader=PackageLoader("human_eval"), autoescape=escape, undefined=StrictUndefined)
 
 
 def export_sheets(folder: Path, study: Study, key: Key, sessions: list[str], out: Path) -> list[Path]:

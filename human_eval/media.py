@@ -19,6 +19,7 @@ from av.bitstream import BitStreamFilterContext
 from PIL import Image, ImageDraw, ImageFont
 
 from data.types import ArrayClip, Frame, Frames, UserError
+from data.video import open_clip
 
 from .study import Panel
 
@@ -47,17 +48,9 @@ class Triple:
 
 
 def read_clip(path: Path) -> ArrayClip:
-    """All frames of a video file."""
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            rate = stream.average_rate or stream.base_rate
-            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
-    except (av.FFmpegError, IndexError, OSError) as error:
-        raise UserError(f"{path}: cannot be read as a video ({error})") from None
-    if not frames or not rate:
-        raise UserError(f"{path}: holds no frames, or no frame rate")
-    return ArrayClip(np.stack(frames), Fraction(rate), path.stem)
+    """All frames of a video file, at constant rate."""
+    clip = open_clip(path)
+    return ArrayClip(clip[:], clip.fps, path.stem)
 
 
 def brought_together(source: ArrayClip, left: ArrayClip, right: ArrayClip, shorter_side: int) -> Triple:

@@ -14,6 +14,12 @@ def run_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def small_run(tmp_path_factory):
+    """For tests in which nobody looks at the clips."""
+    return make_run(tmp_path_factory.mktemp("runs") / "small", frames=3, size=(32, 48))
+
+
+@pytest.fixture(scope="session")
 def made_study(tmp_path_factory, run_folder):
     """A star of three methods, eight sources: read only."""
     folder = tmp_path_factory.mktemp("studies") / "tiny"

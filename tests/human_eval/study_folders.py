@@ -3,22 +3,10 @@
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 
-from benchmarks.records import (
-    MethodRecord,
-    Result,
-    RunRecord,
-    SuiteRecord,
-    TaskRecord,
-    append,
-    config_hash,
-    file_sha256,
-    frames_sha256,
-    video_name,
-    write_record,
-)
+from benchmarks.records import SuiteRecord, TaskRecord
+from human_eval.demo import write_run
 from human_eval.new import new_study
 from human_eval.study import About, Settings, Study
 
@@ -41,19 +29,6 @@ def numbered(index: int, colour: tuple[int, int, int], frames: int = FRAMES, siz
     return clip
 
 
-def write_lossless(path: Path, frames: np.ndarray, fps: Fraction) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=fps)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "bgr0"
-        for array in frames:
-            for packet in stream.encode(av.VideoFrame.from_ndarray(array, format="rgb24")):
-                container.mux(packet)
-        for packet in stream.encode():
-            container.mux(packet)
-
-
 COLOURS = {
     "copy": (128, 128, 128),
     "viamethod": (200, 120, 60),
@@ -64,52 +39,28 @@ COLOURS = {
 
 
 def make_run(
-    folder: Path, methods=("copy", "viamethod", "tokenmethod", "perframemethod"), sources=8, per_source=1
+    folder: Path,
+    methods=("copy", "viamethod", "tokenmethod", "perframemethod"),
+    *,
+    sources=8,
+    per_source=1,
+    frames=FRAMES,
+    size=SIZE,
+    instruction="make number {} look like {}",
 ):
     """A whole run: every method finished every task."""
     tasks = tuple(
-        TaskRecord(id=f"clip{s:02d}-{e}", source=f"clip{s:02d}", instruction=f"make number {s} look like {e}")
+        TaskRecord(id=f"clip{s:02d}-{e}", source=f"clip{s:02d}", instruction=instruction.format(s, e))
         for s in range(sources)
         for e in range(per_source)
     )
+    number = {task.id: index for index, task in enumerate(tasks)}
+
+    def maker(method):
+        return lambda task: numbered(number[task.id], COLOURS[method], frames, size)
+
     suite = SuiteRecord(name="tiny", sha256="0" * 64, tasks=tasks)
-    records = tuple(
-        MethodRecord(name=m, editor=m, version="1", config={}, config_hash=config_hash(m, "1", {}, {}))
-        for m in methods
-    )
-    folder.mkdir(parents=True)
-    run = RunRecord(
-        created="2026-01-01T00:00:00Z",
-        command="test",
-        suite=suite,
-        methods=records,
-        seeds=(0,),
-        versions={},
-        hardware={},
-    )
-    write_record(folder, run)
-    for record in records:
-        for index, task in enumerate(tasks):
-            frames = numbered(index, COLOURS[record.name])
-            name = video_name(record.name, record.config_hash, task.id, 0)
-            write_lossless(folder / name, frames, FPS)
-            line = Result(
-                suite=suite.sha256,
-                task=task.id,
-                method=record.name,
-                config_hash=record.config_hash,
-                seed=0,
-                status="ok",
-                frames=FRAMES,
-                fps=FPS,
-                size=SIZE,
-                video=name,
-                video_sha256=file_sha256(folder / name),
-                frames_sha256=frames_sha256(frames),
-                device="cpu",
-                ended="2026-01-01T00:00:00Z",
-            )
-            append(folder / "results.jsonl", line)
+    write_run(folder, suite, {method: maker(method) for method in methods}, FPS)
     return folder
 
 

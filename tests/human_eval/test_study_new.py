@@ -166,7 +166,7 @@ def tiled_example():
 
 
 def test_several_instructions_of_a_source_are_dealt_into_different_sessions(tmp_path):
-    run = make_run(tmp_path / "run", METHODS_OF_TWO, sources=8, per_source=3)
+    run = make_run(tmp_path / "run", METHODS_OF_TWO, sources=8, per_source=3, frames=3, size=(32, 48))
     study = make_study(tmp_path / "study", run, votes=1, clips=8, training=0)
     for session in study.sessions.values():
         sources = Counter(study.tasks[t].source for t in session.tasks if study.tasks[t].kind != "repeat")
@@ -174,10 +174,10 @@ def test_several_instructions_of_a_source_are_dealt_into_different_sessions(tmp_
     assert study.numbers["sources_repeat"] == 1
 
 
-def test_round_robin_compares_every_pair(tmp_path, run_folder):
+def test_round_robin_compares_every_pair(tmp_path, small_run):
     study = make_study(
         tmp_path / "rr",
-        run_folder,
+        small_run,
         design="round_robin",
         ours=None,
         session_length=3,
@@ -201,10 +201,10 @@ def test_round_robin_compares_every_pair(tmp_path, run_folder):
     ],
 )
 def test_impossible_studies_are_refused_with_the_fix_and_leave_nothing(
-    tmp_path, run_folder, settings, message
+    tmp_path, small_run, settings, message
 ):
     with pytest.raises(UserError, match=message):
-        make_study(tmp_path / "s", run_folder, **settings)
+        make_study(tmp_path / "s", small_run, **settings)
     assert not (tmp_path / "s").exists()
 
 
