@@ -64,7 +64,7 @@ def vit(features: Features, name: str) -> Vit:
     folder = getattr(features.models, name)
     if folder is None or not (Path(folder) / "config.json").is_file():
         raise Missing(
-            f"needs DINO ({name}): a folder of ViTModel as transformers writes it, {folder or 'none is named'}"
+            f"needs DINO ({name}): a folder of ViTModel of transformers, {folder or 'none is named'}"
         )
     opened = features.models.opened
     if name not in opened:

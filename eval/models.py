@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from eval.score import Missing
 
 if TYPE_CHECKING:
+    from eval.judge import Judge
     from eval.resize import Resizer
 
 CONTEXT = 77  # tokens of OpenAI's text tower
@@ -203,6 +204,7 @@ class Models:
     clip_l14: str | None = None
     pickscore: Path | None = None
     aesthetic: Path | None = None
+    judge: Judge | None = None
     device: str = "cpu"
     opened: dict[str, Any] = field(default_factory=dict, repr=False)
 

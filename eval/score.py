@@ -87,8 +87,9 @@ class Pair:
 
     mask: bool (n, H, W), True where the edit may act; `mask_origin` says whose it is (true, given,
     predicted).
-    predicted_mask: the method's own, to be judged against `mask`. answers: every valid edit as a whole clip,
-    where known. root: the edit's root frame index and root image uint8 (H, W, 3), where the method has one.
+    predicted_mask: the method's own, to be judged against `mask`. answers: every valid edit as a whole
+    clip, where known. root: the edit's root frame index and root image uint8 (H, W, 3), where the method
+    has one. rival: another edit, for preferences.
     """
 
     source: Clip
@@ -98,6 +99,7 @@ class Pair:
     mask_origin: str = "true"
     predicted_mask: NDArray[np.bool_] | None = None
     answers: Sequence[Clip] | None = None
+    rival: Clip | None = None
     root: tuple[int, NDArray[np.uint8]] | None = None
 
 
