@@ -315,7 +315,7 @@ class Via:
         branch = IMAGE_ONLY if config.inversion_condition == "null" else 0
 
         def make(path: Path) -> None:
-            with Trajectory(path, levels, len(job.clip), shape) as trajectory:
+            with Trajectory(path, levels, len(job.clip), shape, new=True) as trajectory:
                 for part in self.progress(job, "inversion", frames):
                     source = backbone.encode(self.pixels(job, part))
                     if config.inversion == "ddim":

@@ -22,11 +22,12 @@ class Trajectory:
     and writes.
     """
 
-    def __init__(self, path: Path, levels: int, frames: int, shape: tuple[int, ...]):
+    def __init__(
+        self, path: Path, levels: int, frames: int, shape: tuple[int, ...], *, new: bool = False
+    ) -> None:
         self.levels, self.frames, self.shape = levels, frames, shape
         self._bytes = 4 * int(np.prod(shape))
-        path.touch()
-        self._file = path.open("r+b")
+        self._file = path.open("w+b" if new else "rb")
 
     def __enter__(self) -> Trajectory:
         return self

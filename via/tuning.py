@@ -20,7 +20,7 @@ import peft
 import torch
 import torch.nn.functional as F
 from peft.tuners import lora
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
@@ -144,7 +144,7 @@ class Adapter:
             with safe_open(path, "pt") as file:
                 rank = json.loads(file.metadata()["via_adapter"])["rank"]
                 return cls(rank, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
             raise UserError(f"{path}: not an adapter written by VIA ({error})") from None
 
 

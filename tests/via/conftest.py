@@ -15,8 +15,6 @@ from via.backbones.ip2p import InstructPix2Pix
 
 torch.set_num_threads(1)
 
-WORDS = "make it black and white change into a tiger the dog blue".split()  # noqa: SIM905
-
 
 def tiny_unet(seed: int = 0) -> UNet2DConditionModel:
     torch.manual_seed(seed)
@@ -24,9 +22,9 @@ def tiny_unet(seed: int = 0) -> UNet2DConditionModel:
         sample_size=8,
         in_channels=8,
         out_channels=4,
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-        block_out_channels=(16, 32),
+        down_block_types=("CrossAttnDownBlock2D",),
+        up_block_types=("CrossAttnUpBlock2D",),
+        block_out_channels=(16,),
         layers_per_block=1,
         cross_attention_dim=16,
         attention_head_dim=2,
@@ -88,7 +86,7 @@ def stable_schedule() -> DDIMScheduler:
 
 
 class FrameConditioned(InstructPix2Pix):
-    """The tiny editor with a condition that depends on the frame, as MGIE's does: image statistics turn the tokens."""
+    """The tiny editor with a condition that depends on the frame, as MGIE's does."""
 
     name = "frame_conditioned"
 

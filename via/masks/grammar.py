@@ -215,7 +215,7 @@ def _changed(verb: str, rest: list[str]) -> str | None:
 
 
 def _noun(words: list[str]) -> str | None:
-    """The noun phrase at the head of `words`, without its determiner: "old dog" of "the old dog into a cat"."""
+    """The noun phrase that `words` begin with, bare: "old dog" of "the old dog into a cat"."""
     if words and words[0] in DETERMINERS | ARTICLES:
         words = words[1:]
     noun: list[str] = []
