@@ -38,9 +38,9 @@ def env(session: nox.Session) -> None:
     stamp.write_text(stamp_text())
 
 
-def run(session: nox.Session, program: str, *arguments: str) -> None:
+def run(session: nox.Session, program: str, *arguments: str, **variables: str) -> None:
     """Run a program of the shared environment by path."""
-    session.run(str(BIN / program), *arguments, external=True)
+    session.run(str(BIN / program), *arguments, env=variables, external=True)
 
 
 @nox.session(venv_backend="none", requires=["env"])
@@ -51,8 +51,9 @@ def ablations(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["env"])
 def tests(session: nox.Session) -> None:
-    """The tests, on two processes."""
-    run(session, "python", "-m", "pytest", "-n", "2", "-m", "not network", *session.posargs)
+    """The tests, on two processes of one thread each."""
+    arguments = ("-m", "pytest", "-n", "2", "-m", "not network", *session.posargs)
+    run(session, "python", *arguments, OMP_NUM_THREADS="1")
 
 
 @nox.session(venv_backend="none", requires=["env"])
