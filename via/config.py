@@ -112,11 +112,9 @@ def configured(settings: Iterable[str], config: Model) -> Model:
 
 
 def _with_field(config: Model, field: str, text: str) -> Model:
-    readings: list[Any] = [text]
+    readings: list[Any] = [None, text] if text in ("all", "default") else [text]
     if "," in text or text.isdigit():
         readings.append([part.strip() for part in text.split(",") if part.strip()])
-    if text in ("all", "default"):
-        readings.append(None)
     reason = ""
     for reading in readings:
         try:

@@ -97,7 +97,7 @@ def test_the_swap_is_equation_9_for_every_frame_of_a_batch(backbone):
 
 
 def test_gathering_keeps_variables_that_depend_on_the_frames_before(backbone):
-    """Eq. 8 stores K_curr of hidden states that already met the group: chained and unchained stores differ."""
+    """Eq. 8 stores K_curr of hidden states that already met the group."""
     latents, condition = random_inputs(3)
     _, chained = gathered(backbone, latents, condition)
     _, alone = gathered(backbone, latents, condition, chained=False)

@@ -1,4 +1,4 @@
-"""The plain edit against diffusers' own InstructPix2Pix pipeline, and recorded values of the official code."""
+"""The plain edit against diffusers' own pipeline, and against recorded values of the official code."""
 
 import json
 from pathlib import Path
@@ -69,7 +69,7 @@ def relative(ours, theirs):
 
 
 def test_condition_and_guidance_equal_the_official_code(recorded, parts):
-    """One denoising call on the recorded input; limits as recorded with the values (five times a port's error)."""
+    """One denoising call on the recorded input; limits as recorded with the values."""
     unet, vae, tensors = recorded
     backbone = InstructPix2Pix(unet, vae, parts["text_encoder"], parts["tokenizer"], parts["noise_schedule"])
     with torch.no_grad():

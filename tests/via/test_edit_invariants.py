@@ -103,7 +103,7 @@ def test_shards_of_a_clip_together_are_the_whole_edit(frame_conditioned, clip, s
     [{}, {"swap_own": True, "gather": False, "swap_cross": False}, {"swap_steps": 1}, {"blend_group": False}],
 )
 def test_lock_step_equals_group_first_bit_for_bit(frame_conditioned, clip, square, fields):
-    """Gathering the group through all steps before any frame is edited gives the same bits: the order is free."""
+    """Gathering the group through all steps before any frame is edited gives the same bits."""
     backbone = frame_conditioned
     config = ViaConfig(**{**QUICK, "masks": "given", "tuning": "off", **fields})
     editor = Via(backbone, config=config)

@@ -1,9 +1,11 @@
-"""Which frames, which cells, which sizes: the group, the region over time, and the way to the model's size and back."""
+"""The group, the region over time, and the way to the model's size and back."""
+
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.types import ArrayClip, UserError
@@ -13,6 +15,7 @@ from via.masks.given import checked, from_clip, from_image
 from via.region import Region, ask, gathered_region, smoothed, soft_masks
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 12), st.integers(1, 200))
 def test_an_even_group_spans_the_clip_with_equal_gaps(size, frames):
     numbers = group_numbers("even", size, frames)
@@ -25,13 +28,14 @@ def test_an_even_group_spans_the_clip_with_equal_gaps(size, frames):
         assert gaps.max() - gaps.min() <= 1
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=5), st.integers(0, 4))
 def test_every_shot_has_a_share_of_the_group(lengths, more):
     starts = np.cumsum([0, *lengths])
     size = len(lengths) + more
     numbers = group_numbers("shots", size, int(starts[-1]), starts[:-1].tolist())
     assert len(numbers) <= size
-    for start, end in zip(starts, starts[1:]):
+    for start, end in pairwise(starts):
         assert any(start <= n < end for n in numbers)
 
 
@@ -61,6 +65,7 @@ def test_a_slow_fade_is_no_cut():
     assert shot_starts(ArrayClip(fade.astype(np.uint8))) == [0]
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 9), st.integers(0, 3))
 def test_smoothing_is_the_centred_mean_over_the_frames_there_are(frames, radius):
     masks = np.random.default_rng(frames).random((frames, 2, 2)).astype(np.float32)
@@ -162,6 +167,7 @@ def test_given_masks_come_from_an_image_or_a_clip(numbered, tmp_path):
         checked(np.full((10, 8, 8), np.nan, np.float32), numbered)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 90), st.integers(1, 90))
 def test_padding_reaches_the_multiple_and_the_aspect_ratio_is_kept(height, width):
     framing = Framing.fit((height, width), 32, 8)

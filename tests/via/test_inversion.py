@@ -34,7 +34,7 @@ def model_output(prediction_type, clean, noise, alpha):
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "sample", "v_prediction"])
 def test_an_inverted_step_is_undone_by_the_scheduler(prediction_type):
-    """With the same noise estimate on both ways, the scheduler's step returns exactly where inversion began."""
+    """With the same noise estimate on both ways the scheduler returns where inversion began."""
     scheduler = zero_snr(prediction_type)
     generator = torch.Generator().manual_seed(0)
     latents, noise = torch.randn(2, 1, 4, 8, 8, generator=generator, dtype=torch.float64)

@@ -212,7 +212,7 @@ def test_a_file_that_is_no_adapter_is_refused_in_one_line(tmp_path):
 
 
 def test_dropout_is_the_editors_own(backbone, pairs):
-    """Without dropout the loss of a draw differs from that with it, as soon as a sample drops its condition."""
+    """The same draws with and without it differ: of 64 samples some lose their condition."""
     with torch.no_grad():
         repeated = [part[:1].expand(64, -1, -1, -1) for part in pairs]
         kept = backbone.training_loss(*repeated, "make it blue", generator(4), dropout=False)

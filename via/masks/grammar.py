@@ -195,7 +195,8 @@ def _changed(verb: str, rest: list[str]) -> str | None:
     """change | turn | make | paint ... the dog ...; change the color of the dog to red"""
     if verb not in CHANGES or not rest:
         return _NO
-    if rest[0] in PRONOUNS:
+    owns = rest[0] == "her" and len(rest) > 1 and rest[1] not in STOPS | ARTICLES | MODIFIERS
+    if rest[0] in PRONOUNS and not owns:
         return PRONOUNS[rest[0]]
     if (
         "of" in rest
