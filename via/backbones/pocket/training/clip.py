@@ -1,8 +1,8 @@
-"""Training of the pocket CLIP: pictures and captions of the pocket world in one space, a `CLIPModel` of transformers.
+"""Training of the pocket CLIP: pictures and captions in one space, a `CLIPModel` of transformers.
 
-Half of a batch is matched with captions that name the subject alone, the other half with whole captions, beside which
-stand copies with one thing exchanged, so that every word counts. Linear classifiers, dropped at the end, tell the image
-tower from the first step what its pooled state and its patches should know.
+Half of a batch is matched with captions that name the subject alone, the other half with whole captions,
+beside which stand copies with one thing exchanged, so that every word counts. Linear classifiers, dropped at
+the end, tell the image tower from the first step what its pooled state and its patches should know.
 """
 
 from __future__ import annotations
@@ -203,22 +203,15 @@ def zero_shot(
     return right
 
 
-def contrast(
-    images: torch.Tensor, texts: torch.Tensor, fits: torch.Tensor, scale: torch.Tensor
-) -> torch.Tensor:
-    """CLIP's symmetric loss where several texts may fit an image.
+def contrast(images: torch.Tensor, texts: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """CLIP's symmetric loss of unit embeddings (n, d) and (m, d), m >= n: text i describes image i, texts from n
+    on are only wrong answers.
 
-    Args:
-        images: unit embeddings (n, d).
-        texts: unit embeddings (m, d), m >= n.
-        fits: bool (n, m), true where a text fits an image; a text that fits none is only a wrong answer.
-        scale: what cosines are multiplied by.
+    Captions that are equal need no care: so are their embeddings, and naming one as right names all.
     """
-    logits, right = scale * images @ texts.T, fits.float()
-    asked = fits.any(dim=0)
-    by_image = F.cross_entropy(logits, right / right.sum(dim=1, keepdim=True))
-    by_text = F.cross_entropy(logits.T[asked], (right / right.sum(dim=0).clamp(min=1)).T[asked])
-    return (by_image + by_text) / 2
+    logits = scale * images @ texts.T
+    own = torch.arange(len(images), device=images.device)
+    return (F.cross_entropy(logits, own) + F.cross_entropy(logits[:, : len(images)].T, own)) / 2
 
 
 class ClipTraining:
@@ -256,8 +249,7 @@ class ClipTraining:
         whole = [one.caption for one in frames[half:]]
         wrong = [draw_exchanged(one, rng) for one in frames[half:] for _ in range(2)]
         texts = self._text([*subjects, *whole, *wrong])
-        matching = contrast(images[:half], texts[:half], self._equal(subjects, subjects), scale)
-        matching = matching + contrast(images[half:], texts[half:], self._equal(whole, whole + wrong), scale)
+        matching = contrast(images[:half], texts[:half], scale) + contrast(images[half:], texts[half:], scale)
 
         def labels(name: str) -> torch.Tensor:
             return torch.tensor([getattr(one, name) for one in frames], device=self.device)
@@ -274,9 +266,6 @@ class ClipTraining:
             "scale": float(scale.detach()),
         }
         return matching + NAMING * naming + PATCHES * patches, figures
-
-    def _equal(self, rows: list[str], columns: list[str]) -> torch.Tensor:
-        return torch.tensor([[a == b for b in columns] for a in rows], device=self.device)
 
     def _patch_loss(self, states: torch.Tensor, frames: list[Shown]) -> torch.Tensor:
         """Cross-entropy of the subject in each patch, where it fills most of the patch or none of it."""
