@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ Figures = dict[str, float]
 
 
 def draw_take(rng: np.random.Generator, edit: str, motion: str | None = None) -> Take:
-    """A dev scene that the edit can be asked of, with one subject and one shot; draws the motion if not given."""
+    """A dev scene that the edit can be asked of, with one subject and one shot; draws the motion if None."""
     motions = [m for m in MOTIONS if m not in ("cut", "pair")]
     while True:
         subject, family = SUBJECTS[int(rng.integers(len(SUBJECTS)))], int(rng.integers(2))

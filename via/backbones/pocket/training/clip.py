@@ -108,7 +108,7 @@ def draw_exchanged(one: Shown, rng: np.random.Generator) -> str:
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """The words of the pocket world as transformers reads them: `words.tokenize`, and an end-of-text token."""
+    """The words of the pocket world for transformers: `words.tokenize`, and an end-of-text token."""
     same = {"colour": "color", "watercolour": "watercolor", "clip": "video", "an": "a", "grey": "gray"}
     vocabulary = {word: i for i, word in enumerate((*VOCABULARY, END))}
     speaks = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
@@ -204,8 +204,9 @@ def zero_shot(
 
 
 def contrast(images: torch.Tensor, texts: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """CLIP's symmetric loss of unit embeddings (n, d) and (m, d), m >= n: text i describes image i, texts from n
-    on are only wrong answers.
+    """CLIP's symmetric loss of unit embeddings (n, d) and (m, d), m >= n.
+
+    Text i describes image i; texts from n on are only wrong answers.
 
     Captions that are equal need no care: so are their embeddings, and naming one as right names all.
     """
@@ -278,7 +279,7 @@ class ClipTraining:
 
     @torch.no_grad()
     def evaluate(self) -> tuple[dict[str, float], np.ndarray]:
-        """Held-out zero-shot accuracy on subject, place and style; a picture of frames, those missed first."""
+        """Held-out zero-shot accuracy on subject, place and style; a picture of frames, misses first."""
         clip, images = self.model.clip, []
         for at in range(0, len(self.held_out), 50):
             pixels = to_pixels([one.frame for one in self.held_out[at : at + 50]], self.device)
