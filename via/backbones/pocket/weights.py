@@ -59,12 +59,16 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 
 def check(folder: Path, file: str = FILE) -> None:
-    """Compare a weights file with the sha256 in its card. Raises UserError, naming file and fix, when they differ."""
-    expected = read_card(folder)["sha256"].get(file)
-    if not (folder / file).is_file():
-        raise UserError(f"{folder / file}: missing; restore it with: git checkout -- {file}")
-    if sha256(folder / file) != expected:
-        raise UserError(f"{folder / file}: not the file its card names (sha256 differs); restore it: git checkout -- {file}")
+    """Compare a weights file with the sha256 in its card.
+
+    Raises UserError, naming file and fix, when they differ.
+    """
+    path, expected = folder / file, read_card(folder)["sha256"].get(file)
+    fix = f"restore it with: git checkout -- {path}"
+    if not path.is_file():
+        raise UserError(f"{path}: missing; {fix}")
+    if sha256(path) != expected:
+        raise UserError(f"{path}: not the file its card names (sha256 differs); {fix}")
 
 
 def load(kind: type[M], folder: Path, file: str = FILE) -> M:

@@ -4,4 +4,5 @@ TASKS = {
     "vae": "via.backbones.pocket.training.vae:VAETraining",
     "editor": "via.backbones.pocket.training.editor:EditorTraining",
     "mask": "via.backbones.pocket.training.mask:MaskTraining",
+    "clip": "via.backbones.pocket.training.clip:ClipTraining",
 }

@@ -1,0 +1,160 @@
+"""`via models check`: what is a bar, what is a target, and how frames are judged."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from benchmarks import models, pocket_figures
+from benchmarks.models import Bar, editor_bars
+from data.pocket.words import ARGUMENTS, KINDS, SUBJECTS, VOCABULARY
+from via.backbones.pocket import weights
+from via.backbones.pocket.backbone import PocketBackbone
+from via.backbones.pocket.conditioner import PocketConditioner
+from via.backbones.pocket.unet import PocketUNet
+from via.backbones.pocket.vae import PocketVAE
+
+torch.set_num_threads(1)
+
+
+def line(valid=1.0, answer=30.0, copy=10.0, outside=30.0) -> dict[str, float]:
+    return {"valid": valid, "answer_db": answer, "copy_db": copy, "outside_db": outside}
+
+
+def missed(table: dict, decides: bool) -> set[str]:
+    return {bar.what for bar in editor_bars(table) if not bar.holds and bar.decides == decides}
+
+
+def test_half_of_the_local_frames_is_the_bar_and_four_fifths_the_target():
+    table = {"replace": line(0.3), "recolour": line(0.72)}
+    assert not missed(table, decides=True)
+    assert missed(table, decides=False) == {"valid answers, mean of local kinds", "valid answers, replace"}
+    assert missed({"replace": line(0.3), "recolour": line(0.69)}, True) == {
+        "valid answers, mean of local kinds"
+    }
+
+
+def test_a_global_edit_whose_copy_is_near_is_judged_by_its_gain_alone():
+    far, near = line(answer=15.0, copy=14.0), line(answer=24.0, copy=20.5)
+    assert missed({"replace": line(), "global/sepia": far}, True) == {
+        "global/sepia, nearest answer",
+        "global/sepia, gain over a copy",
+    }
+    assert not missed({"replace": line(), "global/sepia": near}, True)
+    assert missed({"replace": line(), "global/sepia": near}, False) == {"global/sepia, gain over a copy"}
+
+
+def test_outside_of_a_background_edit_has_no_bar():
+    table = {"background": line(outside=12.0), "replace": line(outside=21.0)}
+    assert missed(table, decides=False) == {"replace, outside the mask"}
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(models.app, ["check", *arguments])
+
+
+@pytest.mark.parametrize(("value", "decides", "code"), [(1.0, True, 0), (0.4, True, 1), (0.4, False, 0)])
+def test_only_a_missed_bar_decides_the_exit_code(monkeypatch, tmp_path, value, decides, code):
+    (tmp_path / "vae").mkdir()
+    weights.write_card(tmp_path / "vae", {"what": "a test"})
+    bars = [Bar("something", value, 0.5, decides=decides)]
+    monkeypatch.setattr(weights, "WEIGHTS", tmp_path)
+    monkeypatch.setitem(
+        models.CHECKS, "vae", lambda folder, count, report: ({"psnr": {"source_db": 31.23456}}, bars)
+    )
+    ran = run("vae", "--write")
+    assert ran.exit_code == code
+    card = weights.read_card(tmp_path / "vae")
+    assert card["check"]["psnr"] == {"source_db": 31.2346}
+    assert card["what"] == "a test"
+    assert "sha256" in card
+
+
+def test_a_model_that_is_not_here_is_said_so_and_fails(monkeypatch, tmp_path):
+    monkeypatch.setattr(weights, "WEIGHTS", tmp_path)
+    output = tmp_path / "figures.json"
+    ran = run("clip", "--json", str(output))
+    assert ran.exit_code == 1
+    assert "via models train clip" in ran.output
+    assert json.loads(output.read_text()) == {}
+
+
+@pytest.fixture(scope="module")
+def backbone() -> PocketBackbone:
+    torch.manual_seed(0)
+    unet = PocketUNet()
+    torch.nn.init.normal_(unet.conv_out.weight, std=0.02)
+    return PocketBackbone(
+        vae=weights.load(PocketVAE, weights.WEIGHTS / "vae"),
+        conditioner=PocketConditioner(len(VOCABULARY), len(KINDS), len(ARGUMENTS), len(SUBJECTS)).eval(),
+        unet=unet.eval(),
+        device=torch.device("cpu"),
+    )
+
+
+@pytest.fixture(scope="module")
+def local() -> list[pocket_figures.Case]:
+    return list(pocket_figures.cases("recolour", 6, np.random.default_rng(0)))
+
+
+def test_cases_take_all_edits_in_turn_and_have_answers_where_their_mask_says(local):
+    assert len({case.edit for case in local}) == 3  # two frames a scene
+    for case in local:
+        assert case.mask.sum() >= pocket_figures.LEAST
+        assert len(case.others) >= 2
+        for answer in case.answers:
+            assert np.abs(answer.astype(int) - case.source)[case.mask].mean() > 10
+
+
+def test_an_answer_is_judged_valid_and_neither_the_source_nor_another_edit_is(local):
+    for case in local:
+        perfect = pocket_figures.judge(case, case.answers[-1])
+        assert perfect["valid"] == 1
+        assert perfect["error"] == 0
+        assert pocket_figures.judge(case, case.source)["valid"] == 0
+        assert pocket_figures.judge(case, case.source)["outside"] == 0
+        assert pocket_figures.judge(case, case.others[0])["valid"] == 0
+
+
+def test_a_frame_edited_in_a_batch_is_the_frame_edited_alone(backbone, local):
+    batch = local[:2]
+    sources, asked = [case.source for case in batch], [case.instruction for case in batch]
+    together = pocket_figures.edit_plainly(
+        backbone, pocket_figures.conditions(backbone, sources, asked), seed=1, steps=2
+    )
+    for i in range(2):
+        alone = pocket_figures.conditions(backbone, sources[i : i + 1], asked[i : i + 1])
+        single = pocket_figures.edit_plainly(backbone, alone, seed=1, steps=2)[0]
+        assert (np.abs(together[i].astype(int) - single) <= 1).mean() > 0.999
+
+
+def test_the_editors_table_has_all_kinds_and_every_global_edit(backbone, monkeypatch):
+    monkeypatch.setattr(
+        pocket_figures,
+        "edit_plainly",
+        lambda backbone, condition, seed: pocket_figures.array(backbone.decode(condition.image_latents[0])),
+    )
+    table = pocket_figures.editor_figures(backbone, count=2)
+    assert list(table)[: len(KINDS)] == list(KINDS)
+    assert [name for name in table if "/" in name] == ["global/black and white"]
+    for row in table.values():  # the editor that changes nothing gains nothing
+        assert row["answer_db"] - row["copy_db"] < 1
+        assert row["vae_db"] > 25
+
+
+def test_occluded_frames_have_a_subject_on_both_sides_or_beside_the_post():
+    for frame, masks in pocket_figures.occluded(np.random.default_rng(0), 4):
+        subject, background = masks.values()
+        assert frame.shape == (128, 128, 3)
+        assert subject.sum() >= pocket_figures.LEAST
+        assert not (subject & background).any()
+        assert not (subject | background).any(axis=0).all()  # the post is neither
+
+
+def test_an_unknown_model_is_answered_by_the_list():
+    ran = run("nothing")
+    assert "vae, editor, mask, clip" in str(ran.exception)
+    assert not isinstance(ran.exception, typer.Exit)

@@ -1,0 +1,180 @@
+"""The training loop goes on where it was killed, and what it draws is what it says."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from data.pocket.sprites import class_of
+from data.pocket.words import SUBJECTS
+from via.backbones.pocket.training import TASKS, loop
+from via.backbones.pocket.training.loop import Plan
+from via.backbones.pocket.training.mask import PhraseSampler, intersection_over_union
+
+torch.set_num_threads(1)
+
+
+class TinyTraining:
+    """A regression; the loss call number `dies` is interrupted."""
+
+    plan = Plan(samples=48, batch=4, learning_rate=0.05, warmup=2, ema=0.9)
+    dies: int | None = None
+    calls = 0
+
+    def __init__(self, device: torch.device) -> None:
+        self.model = nn.Linear(3, 2).to(device)
+
+    def loss(self, count, rng, precision):
+        type(self).calls += 1
+        if self.calls == self.dies:
+            raise KeyboardInterrupt
+        x = torch.from_numpy(rng.standard_normal((count, 3), dtype=np.float32))
+        loss = (self.model(x) - x[:, :2]).square().mean()
+        return loss, {"error": float(loss.detach())}
+
+    def evaluate(self):
+        return {"weight": float(self.model.weight.detach().sum())}, np.zeros((2, 2, 3), np.uint8)
+
+    def finish(self, log, hours):
+        self.model.eval()
+        return Path(f"finished after {log[-1]['samples']:.0f} samples")
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> type[TinyTraining]:
+    monkeypatch.setitem(TASKS, "tiny", f"{__name__}:TinyTraining")
+    monkeypatch.setattr(loop, "EVERY", 4)
+    monkeypatch.setattr(loop, "fastest_precision", lambda device: torch.float32)  # it measures the machine
+    monkeypatch.setattr(TinyTraining, "calls", 0)
+    monkeypatch.setattr(TinyTraining, "dies", None)
+    return TinyTraining
+
+
+def fit(folder: Path) -> str:
+    return str(loop.train("tiny", folder, workers=1, device="cpu"))
+
+
+def kept(folder: Path) -> dict:
+    return torch.load(folder / "checkpoint.pt", weights_only=True)
+
+
+def test_a_run_that_was_killed_and_resumed_has_the_weights_of_one_that_was_not(tiny, tmp_path, monkeypatch):
+    said = fit(tmp_path / "whole")
+    monkeypatch.setattr(tiny, "calls", 0)
+    monkeypatch.setattr(tiny, "dies", 7)  # after the checkpoint at step 4
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "killed")
+    assert kept(tmp_path / "killed")["step"] == 4
+    assert fit(tmp_path / "killed") == said == "finished after 48 samples"
+
+    whole, resumed = kept(tmp_path / "whole"), kept(tmp_path / "killed")
+    assert whole["step"] == resumed["step"] == 12
+    for name in ("master", "average"):
+        for a, b in zip(whole["weights"][name], resumed["weights"][name]):
+            assert torch.equal(a, b)
+    logs = [
+        [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        for name in ("whole", "killed")
+    ]
+    assert [[line["step"], line["weight"]] for line in logs[0]] == [
+        [line["step"], line["weight"]] for line in logs[1]
+    ]
+    assert [line["step"] for line in logs[0]] == [4, 8, 12]
+
+
+def test_training_again_after_the_end_changes_nothing(tiny, tmp_path):
+    said = fit(tmp_path)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    assert fit(tmp_path) == said
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+def test_the_fit_learns(tiny, tmp_path):
+    fit(tmp_path)
+    errors = [json.loads(line)["error"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert errors[-1] < errors[0]
+
+
+def test_the_learning_rate_warms_up_holds_and_falls_to_its_floor():
+    plan = Plan(samples=1000, batch=10, learning_rate=2.0, warmup=5, hold=0.4, floor=0.1)
+    rates = [plan.rate(step) for step in range(101)]
+    assert rates[:5] == pytest.approx([0.4, 0.8, 1.2, 1.6, 2.0])
+    assert rates[5:41] == pytest.approx([2.0] * 36)
+    assert rates[70] == pytest.approx(2 * (1 - 0.9 / 2))
+    assert rates[100] == pytest.approx(0.2)
+    assert rates[40:] == sorted(rates[40:], reverse=True)
+
+
+@pytest.fixture(scope="module")
+def phrases() -> PhraseSampler:
+    return PhraseSampler("dev")
+
+
+def drawn(phrases: PhraseSampler, ask: str, seed: int):
+    """What is drawn, and the training pair that it was drawn from."""
+    source = {"background": phrases.background, "head": phrases.accessory}.get(ask, phrases.any)
+    sample = source.draw(np.random.default_rng(seed))
+    return phrases.draw(np.random.default_rng(seed), ask), sample
+
+
+def subjects(sample) -> list[str]:
+    others = [] if sample.other_subject is None else [SUBJECTS[sample.other_subject]]
+    return [SUBJECTS[sample.subject], *others]
+
+
+def test_an_absent_subject_has_an_empty_mask_and_is_not_in_the_scene(phrases):
+    for seed in range(40):
+        (_, phrase, mask, _), sample = drawn(phrases, "absent", seed)
+        assert not mask.any()
+        assert phrase.removeprefix("the ") not in subjects(sample)
+        assert phrase.removeprefix("the ") in SUBJECTS
+
+
+def test_a_name_has_the_mask_of_the_one_named(phrases):
+    named = set()
+    for seed in range(120):
+        (_, phrase, mask, _), sample = drawn(phrases, "name", seed)
+        which = subjects(sample).index(phrase.removeprefix("the "))
+        assert np.array_equal(mask, (sample.subject_mask, sample.other_mask)[which])
+        named.add(which)
+    assert named == {0, 1}
+
+
+def test_a_class_has_the_mask_of_all_of_its_class(phrases):
+    both = 0
+    for seed in range(120):
+        (_, phrase, mask, _), sample = drawn(phrases, "class", seed)
+        of = [s for s in subjects(sample) if f"the {class_of(s)}" == phrase]
+        assert subjects(sample)[0] in of
+        wanted = sample.subject_mask if len(of) == 1 else np.maximum(sample.subject_mask, sample.other_mask)
+        assert np.array_equal(mask, wanted)
+        both += len(of) == 2
+    assert both
+
+
+def test_the_background_is_where_no_subject_is(phrases):
+    for seed in range(20):
+        (_, phrase, mask, _), sample = drawn(phrases, "background", seed)
+        assert phrase == "the background"
+        assert not ((mask > 127) & ((sample.subject_mask > 127) | (sample.other_mask > 127))).any()
+        assert (mask > 127).mean() > 0.2
+
+
+def test_a_head_is_where_something_is_worn(phrases):
+    for seed in range(10):
+        (_, phrase, mask, _), sample = drawn(phrases, "head", seed)
+        assert phrase == f"the head of the {SUBJECTS[sample.subject]}"
+        changed = np.abs(sample.edited.astype(int) - sample.source).max(axis=2) > 8
+        assert not (changed & (mask == 0)).any()
+
+
+def test_intersection_over_union_of_known_masks():
+    a = np.zeros((4, 4), bool)
+    b = a.copy()
+    assert intersection_over_union(a, b) == 1
+    a[:2], b[1:3] = True, True
+    assert intersection_over_union(a, b) == pytest.approx(4 / 12)
+    assert intersection_over_union(a, np.zeros_like(a)) == 0
