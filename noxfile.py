@@ -68,3 +68,23 @@ def lint(session: nox.Session) -> None:
 def pocket(session: nox.Session) -> None:
     """Train a pocket model: nox -s pocket -- vae|editor|mask|clip|all (resumes from its last checkpoint)."""
     run(session, "via", "models", "train", *(session.posargs or ["all"]))
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def study(session: nox.Session) -> None:
+    """A small human study of a pocket run, filled by simulated raters, and its report (-- --run RUN)."""
+    folder = Path(session.create_tmp()) / "study-demo"
+    shutil.rmtree(folder, ignore_errors=True)
+    run(session, "via", "study", "demo", "--out", str(folder), *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def browser(session: nox.Session) -> None:
+    """A whole session of the human study in Chromium (on Debian: apt-get install chromium)."""
+    run(session, "python", "-m", "pytest", "tests/human_eval/browser_checks.py", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def study_load(session: nox.Session) -> None:
+    """The study's server under fifty annotators for two minutes, twice, once killed ten times on the way."""
+    run(session, "python", "-m", "pytest", "-s", "tests/human_eval/load_checks.py", *session.posargs)

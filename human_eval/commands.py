@@ -222,25 +222,12 @@ def import_(
     files: Annotated[list[Path], typer.Argument(help="Vote files; none: the server's own.")] = [],  # noqa: B006
 ) -> None:
     """Take answers in: our own, Label Studio, crowd CSV, sheets, offline bundles."""
-    from .formats import own_row
-    from .import_ import import_files, judge, keep
-    from .store import stored_votes
-    from .study import read_key, read_study
-    from .votes import read_votes
+    from .import_ import import_files, import_served
 
     if files:
         judged, warnings = import_files(study, files)
     else:
-        path = study / "votes.sqlite"
-        if not path.exists():
-            raise UserError(f"{study}: nobody was served yet; name the files to import")
-        made, accepted = read_study(study), read_votes(study / "votes.jsonl")
-        own = [
-            row for row in accepted if row["origin"] != "own"
-        ]  # the server's rows are read whole each time
-        rows = [own_row(number, row) for number, row in enumerate(stored_votes(path, made), 1)]
-        judged = [judge("votes.sqlite", "own", rows, made, read_key(study), own)]
-        warnings = keep(study, judged, own)
+        judged, warnings = import_served(study)
     for file in judged:
         n = file.counts
         typer.echo(

@@ -17,8 +17,9 @@ from typing import Any, Literal
 
 from data.types import UserError
 
-from .formats import Row, read_rows
-from .study import Key, Study, read_key, read_study, write_text
+from .formats import Row, own_row, read_rows
+from .store import feedback, stored_votes
+from .study import Key, Study, read_key, read_study, write_private, write_text
 from .votes import Vote, read_votes, vote, write_votes
 
 Decision = Literal["vote", "duplicate", "refused", "unanswered"]
@@ -261,6 +262,29 @@ def import_files(folder: Path, paths: Sequence[Path]) -> tuple[list[Imported], l
         earlier = [*accepted, *(v for file in files for v in file.votes)]
         files.append(judge(path.name, format, rows, study, key, earlier))
     return files, keep(folder, files, accepted)
+
+
+def import_served(folder: Path) -> tuple[list[Imported], list[str]]:
+    """Take the server's own answers in, each time as they stand now; votes from elsewhere stay.
+
+    The free texts of finished sessions go to `private/feedback.jsonl`.
+    """
+    path = folder / "votes.sqlite"
+    if not path.exists():
+        raise UserError(f"{folder}: nobody was served yet; name the files to import")
+    study, key = read_study(folder), read_key(folder)
+    served = stored_votes(path, study)
+    places = {(v["session"], v["task"], v["aspect"]) for v in served}
+    others = [
+        v
+        for v in read_votes(folder / "votes.jsonl")
+        if v["origin"] != "own" or (v["session"], v["task"], v["aspect"]) not in places
+    ]
+    rows = [own_row(number, row) for number, row in enumerate(served, 1)]
+    judged = [judge(path.name, "own", rows, study, key, others)]
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in feedback(path)]
+    write_private(folder / "private" / "feedback.jsonl", "".join(lines))
+    return judged, keep(folder, judged, others)
 
 
 def keep(folder: Path, files: Sequence[Imported], accepted: Sequence[Vote]) -> list[str]:

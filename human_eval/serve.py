@@ -25,7 +25,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from . import store
+from . import places, store
 from .page import page_state, static_files
 from .store import Store
 from .study import Answer, Key, Study, read_key, read_study, write_private
@@ -218,21 +218,24 @@ class Server:
             if session is None:
                 raise Problem(404, "This link is not valid.")
             rater = self.key.pseudonym(f"link|{session}")
-            claim = await asyncio.wrap_future(self.store.submit(store.claim_by_token(session, cookie, rater)))
+            claim = await asyncio.wrap_future(
+                self.store.submit(places.claim_by_token(session, cookie, rater))
+            )
         elif query.get("PROLIFIC_PID") and query.get("SESSION_ID"):
             participant, external = query["PROLIFIC_PID"][:100], query["SESSION_ID"][:100]
             rater = self.key.pseudonym(f"crowd|{participant}")
-            job = store.claim_free(
+            job = places.claim_free(
                 cookie, rater, self.key.pseudonym(f"external|{external}"), repeat=self.study.settings.repeat
             )
             claim = await asyncio.wrap_future(self.store.submit(job))
             path = self.folder / "private" / "participants.csv"
             note_participant(path, participant, external, claim.session or claim.reason)
         else:
-            cookie, claim = PREVIEW, store.Claim(PREVIEW)
+            cookie, claim = PREVIEW, places.Claim(PREVIEW)
         if claim.session is None:
             words = {
                 "full": "Thank you for coming. All places of this study are taken.",
+                "taken": "This link was given to somebody else in the meantime.",
                 "repeated": "Thank you. You took part in this study already, and once is all we may ask.",
             }
             raise Problem(409, words[claim.reason])
@@ -303,7 +306,7 @@ class Server:
         }
         changes = steps[body.stage](session, row, body)
         if changes is None:
-            await asyncio.wrap_future(self.store.submit(store.forget(session, "no_consent")))
+            await asyncio.wrap_future(self.store.submit(places.forget(session, "no_consent")))
             forget_participant(self.folder / "private" / "participants.csv", session)
             return JSONResponse({"stage": "refused", "code": self.codes["no_consent"]})
         await asyncio.wrap_future(self.store.submit(store.stage(session, **changes)))

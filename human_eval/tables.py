@@ -120,10 +120,11 @@ def interval(low: float, high: float, scale: float = 1.0, digits: int = 3) -> st
 
 
 def cells_table(analysis: Analysis) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: tests and intervals of each cell."""
+    """Header and rows: tests and intervals of each cell; in a round robin the verdict is a method's name."""
+    is_star = all(board.is_star for board in analysis.boards)
     header = [
-        "question", "pair", "ours / theirs / tie", "sign test p", "Holm p", "clustered p", "verdict",
-        "ours % (Goodman)", "win rate without ties (Wilson, iid)", "win rate, clustered",
+        "question", "pair", "ours / theirs / tie" if is_star else "first / second / tie", "sign test p", "Holm p", "clustered p", "verdict",
+        "ours % (Goodman)" if is_star else "first % (Goodman)", "win rate without ties (Wilson, iid)", "win rate, clustered",
         "net preference, clustered", "design effect", "lost at",
     ]  # fmt: skip
     rows = []
@@ -131,6 +132,8 @@ def cells_table(analysis: Analysis) -> tuple[list[str], list[list[str]]]:
         c = cell.counts
         note = f"{cell.both_fail} both fail" if cell.both_fail else ""
         verdict = cell.verdict if c.n else "no votes"
+        if not is_star:
+            verdict = {"ours": cell.first, "theirs": cell.second}.get(verdict, verdict)
         if cell.contested:
             verdict += "; exact and clustered p disagree at .05"
         if cell.equivalent:

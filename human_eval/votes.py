@@ -7,11 +7,12 @@ import io
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from .study import Key, Study, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = (
     "study", "session", "rater", "list", "replicate", "order", "task", "kind", "clip", "pair",
@@ -63,6 +64,8 @@ def judgements(votes: Iterable[Vote], study: Study, key: Key) -> pd.DataFrame:
     Columns are those of the votes and first, second, winner, y in {-1, 0, 1}, source, first_left (whether the
     first member was shown left).
     """
+    import pandas as pd
+
     rows = []
     for row in votes:
         result = winner(row, key)

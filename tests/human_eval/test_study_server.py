@@ -215,6 +215,17 @@ def test_an_idle_session_is_given_to_another_and_its_answers_are_kept_apart(site
     assert count == 1 + 3 * len(study.sessions["s001"].training)
 
 
+def test_a_link_does_not_take_a_session_away_from_a_participant(site):
+    app, study, key, folder = site
+    client = visitor(app)
+    client.get("/s", params={"PROLIFIC_PID": "one", "SESSION_ID": "v1"})
+    task = to_tasks(client, study)["tasks"][0]["id"]
+    put(client, task, study.aspects[0])
+    late = visitor(app).get("/s", params={"token": key.token("s001")}, follow_redirects=False)
+    assert late.status_code == 409
+    assert [v["task"] for v in stored_votes(folder / "votes.sqlite", study)] == [task]
+
+
 def test_a_preview_stores_nothing(site):
     app, study, _, folder = site
     client = visitor(app)
