@@ -210,6 +210,25 @@ def check(
     raise typer.Exit(1 if absent or not all(bar.holds for bar in bars if bar.decides) else 0)
 
 
+@app.command()
+def picture(
+    output: Annotated[Path, typer.Argument(help="Where to write it: a .jpg or .png file.")],
+) -> None:
+    """Draw what the editor does to a few dev scenes with two seeds, beside the true answers."""
+    from PIL import Image
+
+    from benchmarks.pocket_picture import editor_picture
+    from via.backbones.pocket.backbone import load
+
+    if output.suffix not in (".jpg", ".png"):
+        raise UserError(f"{output}: pictures are written as .jpg or .png")
+    drawn = Image.fromarray(editor_picture(load()))
+    beside = output.with_name(f".part{output.suffix}")
+    drawn.save(beside, quality=88)
+    beside.replace(output)
+    print(output)
+
+
 def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _rounded(inner) for key, inner in value.items()}
