@@ -21,6 +21,26 @@ def suites() -> None:
 
 
 @app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="published: edits on the project pages of their authors.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the files.")] = Path("published"),
+) -> None:
+    """Download public files that the project measures but does not carry; resumes, and verifies every hash."""
+    from data.published import fetch as fetch_all
+    from data.published import published
+    from data.types import UserError
+
+    if name != "published":
+        raise UserError(f"nothing to fetch is called {name!r}: published")
+    outcomes = fetch_all(published(), out)
+    for outcome in outcomes:
+        if outcome.reason:
+            typer.echo(outcome.reason)
+    here = sum(outcome.status in ("present", "fetched") for outcome in outcomes)
+    typer.echo(f"{here} of {len(outcomes)} files are in {out}")
+
+
+@app.command()
 def preview(
     suite: Annotated[str, typer.Argument(help="A suite's name, or the path of a manifest.")],
     out: Annotated[

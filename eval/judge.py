@@ -75,9 +75,7 @@ class Judge:
             raise Missing("openai is not installed: pip install 'via-bench[lvlm]'") from error
         return OpenAI(base_url=self.base_url, api_key=self.api_key or "none", max_retries=0)
 
-    def ask(
-        self, prompt: str, instruction: str, sheet: NDArray[np.uint8], form: type[Any], repeat: int
-    ) -> str:
+    def ask(self, prompt: str, instruction: str, image: bytes, form: type[Any], repeat: int) -> str:
         """The raw reply to one contact sheet (PNG); from the record where it is there.
 
         Raises Refused, Missing (replay without a record), and what the client raises.

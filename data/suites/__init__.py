@@ -21,6 +21,7 @@ from data.pocket.coupling import COUPLING
 from data.pocket.scenes import Scene, render
 from data.types import Task, UserError
 
+NOT_SUITES = ("FROZEN.json", "published.json")  # published edits are fetched, not rendered: data.published
 RULE_FILES = (
     "backgrounds.py",
     "coupling.py",
@@ -77,7 +78,7 @@ class Manifest(BaseModel):
 def names() -> list[str]:
     """The suites that come with the project."""
     found = (path.name for path in files("data.suites").iterdir())
-    return sorted(name[:-5] for name in found if name.endswith(".json") and name != "FROZEN.json")
+    return sorted(name[:-5] for name in found if name.endswith(".json") and name not in NOT_SUITES)
 
 
 def manifest(name_or_path: str | Path) -> Manifest:
