@@ -280,3 +280,20 @@ def swapped(
     ]
     with attached(processors):
         yield
+
+
+def main() -> None:
+    """Print the FLOP table of an editor of Stable Diffusion's size at 512 x 512, and of the pocket editor."""
+    from via.backbones import load
+    from via.flops import stable_diffusion_unet, swap_cost, table
+
+    print("Stable Diffusion 1.5 with eight input channels, 512 x 512, group of 4")
+    print(table(swap_cost(stable_diffusion_unet(), (64, 64), (77, 768))))
+    pocket = load("pocket")
+    side = pocket.default_side // pocket.latent_factor
+    print("\nThe pocket editor, 128 x 128, group of 4")
+    print(table(swap_cost(pocket.unet, (side, side), (17, 128))))
+
+
+if __name__ == "__main__":
+    main()

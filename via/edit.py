@@ -18,21 +18,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from numpy.typing import NDArray
-from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from data.types import CannotEdit, Clip, Edit, Frame, Report, UserError, silent
-from via import attention, inversion, local, root, tuning
+from via import inversion, local, root, tuning
 from via.backbones import IMAGE_ONLY, Backbone, Condition
 from via.config import ViaConfig
 from via.framing import Framing, read
 from via.group import group_numbers, shot_starts
 from via.inversion import Trajectory
+from via.lock_step import Blended, Job, lock_step
 from via.masks import Masker
 from via.masks.given import checked
 from via.region import Region, ask, gathered_region, smoothed, soft_masks
+from via.root import Root
 from via.sampling import batches, denoise, generator, place, start_noise
 from via.stages import Stages, array_digest, clip_digest, weights_digest
 
@@ -40,21 +40,6 @@ Choose = Callable[
     [NDArray[np.uint8], list[float]], int
 ]  # candidates (k, H, W, 3) and scores -> the chosen one
 Follow = Callable[[torch.Tensor, Edit], torch.Tensor]  # candidates (k, 3, H, W) -> how well each follows (k,)
-
-
-@dataclass(frozen=True)
-class Root:
-    """The root frame's number, its candidates (k, 3, H, W) as uint8, their scores, and the one chosen."""
-
-    frame: int
-    candidates: torch.Tensor
-    scores: dict[str, list[float]]
-    chosen: int
-
-    @property
-    def edited(self) -> torch.Tensor:
-        """E_root as float (3, H, W) in [0, 1]."""
-        return self.candidates[self.chosen].float() / 255
 
 
 @dataclass
@@ -67,23 +52,6 @@ class Trace:
     group: list[int] = field(default_factory=list)
     root: Root | None = None
     seconds: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Job:
-    """One edit under way: what every stage reads."""
-
-    clip: Clip
-    edit: Edit
-    seed: int
-    config: ViaConfig
-    framing: Framing
-    scheduler: DDIMScheduler
-    guidance: tuple[float, float]
-    stages: Stages
-    report: Report
-    frames: Sequence[int]  # the frames to edit; all of them unless the work is shared out
-    depends: dict[str, Any]  # what every stage depends on
 
 
 class Via:
@@ -352,7 +320,7 @@ class Via:
         job: Job,
         edit: Edit,
         region: Region | None,
-        blended: Callable[[torch.Tensor, Sequence[int], int], torch.Tensor],
+        blended: Blended,
     ) -> Root:
         """Step 4, first half: a random frame edited with different seeds, and the best edit chosen."""
         config, clip = job.config, job.clip
@@ -368,7 +336,7 @@ class Via:
         def make(path: Path) -> None:
             source = self.pixels(job, [frame])[0].float().cpu()
             if config.root_edit is not None:
-                candidates = _edited_by_hand(Path(config.root_edit), job.framing)[None]
+                candidates = root.from_file(Path(config.root_edit), job.framing)[None]
             else:
                 candidates = self.candidates(job, frame, blended)
             inside = None
@@ -409,9 +377,7 @@ class Via:
             frame, kept["candidates"], {name: kept[name].tolist() for name in names}, int(kept["chosen"])
         )
 
-    def candidates(
-        self, job: Job, frame: int, blended: Callable[[torch.Tensor, Sequence[int], int], torch.Tensor]
-    ) -> torch.Tensor:
+    def candidates(self, job: Job, frame: int, blended: Blended) -> torch.Tensor:
         """Edits (k, 3, H, W) of one frame in [0, 1], each from noise of its own, never that of the clip."""
         device, dtype = place(self.backbone)
         condition = self.condition(job, [frame])
@@ -489,90 +455,6 @@ class Via:
             yield from frames
 
 
-def lock_step(
-    backbone: Backbone,
-    job: Job,
-    latents: torch.Tensor,
-    parts: Sequence[tuple[Sequence[int], Condition]],
-    group: tuple[Sequence[int], torch.Tensor, Condition] | None,
-    blended: Callable[[torch.Tensor, Sequence[int], int], torch.Tensor],
-) -> torch.Tensor:
-    """Edited latents (n, c, h, w) of all frames from their noise (n, c, h, w), advanced together step by
-    step.
-
-    `parts` are the frames' numbers in batches with their conditions; `group` is the numbers, noise and
-    condition of the attention group, which has a trajectory of its own, or None for no swapping.
-    `blended(latents, frames, done)` is local blending after `done` steps.
-    """
-    config, scheduler = job.config, job.scheduler
-    layers = attention.Layers(config.swap_self, config.swap_cross, config.swap_layers, config.swap_branches)
-    latents = latents.clone()
-    swapping = config.steps if config.swap_steps is None else config.swap_steps
-    done, total = 0, config.steps * len(latents)
-
-    for i, timestep in enumerate(scheduler.timesteps):
-        store = None
-        if group is not None and i < swapping:
-            # Stage one of Fig. 4: the group's frames, in order, each against those before it.
-            numbers, group_latents, condition = group
-            outputs, store = _gathered(backbone, job, timestep, group_latents, condition, layers)
-            group_latents = scheduler.step(outputs, timestep, group_latents, return_dict=False)[0]
-            if config.blend_group:
-                group_latents = blended(group_latents, numbers, i + 1)
-            group = (numbers, group_latents, condition)
-
-        # Stage two: every frame, those of the group included, against the group.
-        row = 0
-        for frames, condition in parts:
-            rows = slice(row, row + len(frames))
-            row = rows.stop
-            with _swapped(backbone, store, condition.branches, layers, config.swap_own):
-                output = backbone.predict(latents[rows], timestep, condition, *job.guidance)
-            stepped = scheduler.step(output, timestep, latents[rows], return_dict=False)[0]
-            latents[rows] = blended(stepped, frames, i + 1)
-            done += len(frames)
-            job.report("edit", done, total)
-    return latents
-
-
-def _gathered(
-    backbone: Backbone,
-    job: Job,
-    timestep: torch.Tensor,
-    latents: torch.Tensor,
-    condition: Condition,
-    layers: attention.Layers,
-) -> tuple[torch.Tensor, attention.GroupStore]:
-    def predict(j: int) -> torch.Tensor:
-        return backbone.predict(latents[j : j + 1], timestep, condition[j : j + 1], *job.guidance)
-
-    return attention.gather(
-        backbone.unet,
-        predict,
-        len(latents),
-        condition.branches,
-        layers,
-        chained=job.config.gather,
-        context=job.config.gather_context,
-    )
-
-
-def _swapped(
-    backbone: Backbone,
-    store: attention.GroupStore | None,
-    branches: int,
-    layers: attention.Layers,
-    own: bool,
-) -> AbstractContextManager[None]:
-    if store is None:
-        return nullcontext()
-    return attention.swapped(backbone.unet, store, branches, layers, own=own)
-
-
-def _adapted(backbone: Backbone, adapter: tuning.Adapter | None) -> AbstractContextManager[None]:
-    return nullcontext() if adapter is None else tuning.adapted(backbone.unet, adapter)
-
-
 def _counted(
     items: Iterator[NDArray[np.float32]], report: Report, stage: str, total: int
 ) -> Iterator[NDArray[np.float32]]:
@@ -585,20 +467,5 @@ def _file_digest(path: str | None) -> str | None:
     return array_digest([np.fromfile(path, np.uint8)]) if path and Path(path).is_file() else None
 
 
-def _edited_by_hand(path: Path, framing: Framing) -> torch.Tensor:
-    """An edited root frame from an image file, as the model takes it, (3, H, W) in [0, 1]."""
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"))
-    except OSError as error:
-        raise UserError(
-            f"{path}: not a readable image ({error}); give the edited root frame as PNG or JPEG"
-        ) from None
-    height, width = pixels.shape[:2]
-    if abs(width / height / (framing.source[1] / framing.source[0]) - 1) > 0.02:
-        raise UserError(
-            f"{path}: {width} x {height} has another aspect ratio than the clip "
-            f"({framing.source[1]} x {framing.source[0]}): crop it to the clip's"
-        )
-    fitted = Framing((height, width), framing.scaled, framing.padded)
-    return fitted.frames_in(pixels[None])[0]
+def _adapted(backbone: Backbone, adapter: tuning.Adapter | None) -> AbstractContextManager[None]:
+    return nullcontext() if adapter is None else tuning.adapted(backbone.unet, adapter)

@@ -39,14 +39,16 @@ class Framing:
 
     def frames_in(self, frames: Frames) -> torch.Tensor:
         """Model frames (n, 3, H, W) in [0, 1] from uint8 RGB (n, H, W, 3)."""
-        pixels = torch.from_numpy(np.require(frames, requirements="CW")).permute(0, 3, 1, 2).float() / 255
+        pixels = (
+            torch.from_numpy(np.require(frames, requirements=["C", "W"])).permute(0, 3, 1, 2).float() / 255
+        )
         return self._pad(_resized(pixels, self.scaled, "bicubic").clamp(0, 1))
 
     def masks_in(self, masks: NDArray[np.bool_]) -> torch.Tensor:
         """Binary model masks (n, 1, H, W) from masks of the clip's size; a pixel that covers any mask is
         mask.
         """
-        pixels = torch.from_numpy(np.require(masks, requirements="CW"))[:, None].float()
+        pixels = torch.from_numpy(np.require(masks, requirements=["C", "W"]))[:, None].float()
         return self._pad(F.adaptive_max_pool2d(pixels, self.scaled))
 
     def frames_out(self, pixels: torch.Tensor) -> Frames:

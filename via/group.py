@@ -61,7 +61,7 @@ def _spread(start: int, end: int, count: int) -> list[int]:
 
 
 def shot_starts(clip: Clip) -> list[int]:
-    """First frame of each shot: a cut changes the picture much, and far more than the frames around it change.
+    """First frame of each shot: a cut changes the picture, and far more than the frames around it do.
 
     Compares neighbouring frames as 16 x 16 mean colours, reading one frame at a time.
     """

@@ -9,8 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
+
+from data.types import UserError
+from via.framing import Framing
+
+
+@dataclass(frozen=True)
+class Root:
+    """The root frame's number, its candidates (k, 3, H, W) as uint8, their scores, and the one chosen."""
+
+    frame: int
+    candidates: torch.Tensor
+    scores: dict[str, list[float]]
+    chosen: int
+
+    @property
+    def edited(self) -> torch.Tensor:
+        """E_root as float (3, H, W) in [0, 1]."""
+        return self.candidates[self.chosen].float() / 255
 
 
 def root_frame(areas: Sequence[float] | None, frames: int, generator: torch.Generator) -> int:
@@ -67,3 +88,22 @@ def scores(
     moved = (candidates - source).abs().mean(dim=1, keepdim=True) * outside
     preservation = -moved.sum(dim=(1, 2, 3)) / outside.sum().clamp(min=1)
     return Scores(agreement, preservation, torch.zeros(k) if following is None else following)
+
+
+def from_file(path: Path, framing: Framing) -> torch.Tensor:
+    """An edited root frame from an image file, as the model takes it, (3, H, W) in [0, 1]."""
+    try:
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("RGB"))
+    except OSError as error:
+        raise UserError(
+            f"{path}: not a readable image ({error}); give the edited root frame as PNG or JPEG"
+        ) from None
+    height, width = pixels.shape[:2]
+    if abs(width / height / (framing.source[1] / framing.source[0]) - 1) > 0.02:
+        raise UserError(
+            f"{path}: {width} x {height} has another aspect ratio than the clip "
+            f"({framing.source[1]} x {framing.source[0]}): crop it to the clip's"
+        )
+    fitted = Framing((height, width), framing.scaled, framing.padded)
+    return fitted.frames_in(pixels[None])[0]

@@ -8,7 +8,8 @@ from data.types import ArrayClip, CannotEdit, Edit, UserError, silent
 from via import attention, local
 from via.attention import GroupStore
 from via.config import ViaConfig
-from via.edit import Via, lock_step
+from via.edit import Via
+from via.lock_step import lock_step
 from via.stages import Stages
 
 QUICK = {"steps": 2, "root_candidates": 2, "tuning_steps": 1, "tuning_pairs": 2, "tuning_batch": 1}

@@ -8,6 +8,11 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+from numpy.typing import NDArray
+
+from data.types import Clip, Frame, UserError
+
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -77,6 +82,19 @@ CHANGES = _words(
     restyle edit set
     """
 )
+
+
+class GrammarOnly:
+    """A Masker that reads instructions and sees nothing: enough for edits of the whole frame."""
+
+    name = "grammar"
+
+    def region(self, frame: Frame, instruction: str) -> str | None:
+        return region_of(instruction)
+
+    def masks(self, clip: Clip, phrase: str) -> NDArray[np.float32]:
+        """Raises UserError: finding a phrase in pictures needs a model."""
+        raise UserError(f"no model here finds {phrase} in pictures: give --mask FILE, or use --region whole")
 
 
 def region_of(instruction: str) -> str | None:

@@ -1,0 +1,34 @@
+"""Pictures side by side, each under a line of text: to choose a root edit, and to explain an edit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+MARGIN, LINE = 6, 16
+
+
+def contact_sheet(
+    pictures: Sequence[NDArray[np.uint8]], labels: Sequence[str], columns: int = 4, least: int = 160
+) -> Image.Image:
+    """RGB pictures (H, W, 3) of one size in rows, each under its label; small ones are shown at least `least`
+    wide.
+    """
+    height, width = pictures[0].shape[:2]
+    enlarged = max(1, round(least / width))
+    cell = (width * enlarged, height * enlarged)
+    rows = -(-len(pictures) // columns)
+    columns = min(columns, len(pictures))
+    size = (columns * (cell[0] + MARGIN) + MARGIN, rows * (cell[1] + LINE + MARGIN) + MARGIN)
+    sheet = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
+        row, column = divmod(number, columns)
+        left, top = MARGIN + column * (cell[0] + MARGIN), MARGIN + row * (cell[1] + LINE + MARGIN)
+        draw.text((left, top), label, fill="black")
+        image = Image.fromarray(np.ascontiguousarray(picture)).resize(cell, Image.Resampling.NEAREST)
+        sheet.paste(image, (left, top + LINE))
+    return sheet

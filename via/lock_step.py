@@ -1,0 +1,121 @@
+"""All frames of a clip advanced together, one denoising step at a time (4.2, Fig. 4): gather, swap, blend.
+
+At each step the group's frames go first, in order, and fill a store of keys and values; then every frame of
+the clip is advanced against it; then the store is dropped. Memory does not grow with the number of steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+
+from data.types import Clip, Edit, Report
+from via import attention
+from via.backbones import Backbone, Condition
+from via.config import ViaConfig
+from via.framing import Framing
+from via.stages import Stages
+
+Blended = Callable[[torch.Tensor, Sequence[int], int], torch.Tensor]  # latents, frames, steps done -> latents
+
+
+@dataclass(frozen=True)
+class Job:
+    """One edit under way: what every stage reads."""
+
+    clip: Clip
+    edit: Edit
+    seed: int
+    config: ViaConfig
+    framing: Framing
+    scheduler: DDIMScheduler
+    guidance: tuple[float, float]
+    stages: Stages
+    report: Report
+    frames: Sequence[int]  # the frames to edit; all of them unless the work is shared out
+    depends: dict[str, Any]  # what every stage depends on
+
+
+def lock_step(
+    backbone: Backbone,
+    job: Job,
+    latents: torch.Tensor,
+    parts: Sequence[tuple[Sequence[int], Condition]],
+    group: tuple[Sequence[int], torch.Tensor, Condition] | None,
+    blended: Blended,
+) -> torch.Tensor:
+    """Edited latents (n, c, h, w) of all frames from their noise (n, c, h, w), advanced together step by
+    step.
+
+    `parts` are the frames' numbers in batches with their conditions; `group` is the numbers, noise and
+    condition of the attention group, which has a trajectory of its own, or None for no swapping.
+    `blended(latents, frames, done)` is local blending after `done` steps.
+    """
+    config, scheduler = job.config, job.scheduler
+    layers = attention.Layers(config.swap_self, config.swap_cross, config.swap_layers, config.swap_branches)
+    latents = latents.clone()
+    swapping = config.steps if config.swap_steps is None else config.swap_steps
+    done, total = 0, config.steps * len(latents)
+
+    for i, timestep in enumerate(scheduler.timesteps):
+        store = None
+        if group is not None and i < swapping:
+            # Stage one of Fig. 4: the group's frames, in order, each against those before it.
+            numbers, group_latents, condition = group
+            outputs, store = _gathered(backbone, job, timestep, group_latents, condition, layers)
+            group_latents = scheduler.step(outputs, timestep, group_latents, return_dict=False)[0]
+            if config.blend_group:
+                group_latents = blended(group_latents, numbers, i + 1)
+            group = (numbers, group_latents, condition)
+
+        # Stage two: every frame, those of the group included, against the group.
+        row = 0
+        for frames, condition in parts:
+            rows = slice(row, row + len(frames))
+            row = rows.stop
+            with _swapped(backbone, store, condition.branches, layers, config.swap_own):
+                output = backbone.predict(latents[rows], timestep, condition, *job.guidance)
+            stepped = scheduler.step(output, timestep, latents[rows], return_dict=False)[0]
+            latents[rows] = blended(stepped, frames, i + 1)
+            done += len(frames)
+            job.report("edit", done, total)
+    return latents
+
+
+def _gathered(
+    backbone: Backbone,
+    job: Job,
+    timestep: torch.Tensor,
+    latents: torch.Tensor,
+    condition: Condition,
+    layers: attention.Layers,
+) -> tuple[torch.Tensor, attention.GroupStore]:
+    def predict(j: int) -> torch.Tensor:
+        return backbone.predict(latents[j : j + 1], timestep, condition[j : j + 1], *job.guidance)
+
+    return attention.gather(
+        backbone.unet,
+        predict,
+        len(latents),
+        condition.branches,
+        layers,
+        chained=job.config.gather,
+        context=job.config.gather_context,
+    )
+
+
+def _swapped(
+    backbone: Backbone,
+    store: attention.GroupStore | None,
+    branches: int,
+    layers: attention.Layers,
+    own: bool,
+) -> AbstractContextManager[None]:
+    if store is None:
+        return nullcontext()
+    return attention.swapped(backbone.unet, store, branches, layers, own=own)
