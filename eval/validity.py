@@ -278,12 +278,15 @@ def page(result: Mapping[str, Any]) -> str:
     second = _table(
         ["metric", *controls], ([f"`{n}`", *(_share(beats[n, c]) for c in controls)] for n in names)
     )
-    return (
-        f"{head}\n\nRank correlation with the grade of each damage (1: rises with the damage, as it should"
-        f" where the metric is meant to see it; 0: blind; below 0: fooled), and with the overall true error:\n\n"
-        f"{first}\nShare of tasks in which a degenerate clip scores strictly better than the honest edit"
-        f" (**bold**: above {RED:.0%}):\n\n{second}"
-    )
+    return f"""{head}
+
+Rank correlation with the grade of each damage (1: rises with the damage, as it should where the metric is meant to
+see it; 0: blind; below 0: fooled), and with the overall true error:
+
+{first}
+Share of tasks in which a degenerate clip scores strictly better than the honest edit (**bold**: above {RED:.0%}):
+
+{second}"""
 
 
 def write(result: Mapping[str, Any], folder: Path) -> None:

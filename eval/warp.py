@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from eval import flow
 from eval.features import Features
-from eval.metric import Card, per_pair
+from eval.metric import Card, mean_of, per_pair
 from eval.score import Pair, Score, missing, ok
 from eval.walk import Mask, Measurement, Moment, Result
+from eval.warp_published import VARIANTS, PublishedWarp
 
 LOWEST_COVERAGE = 0.05
 FLAT_VARIANCE = 1e-4
@@ -173,18 +174,21 @@ class WarpErrorShort(Card):
     id, version, direction, range = "warp_error_short", 1, "down", (0.0, 1.0)
     measures: tuple[type[Measurement], ...] = (WarpShort,)
     cost = "DIS flow in both directions, shared"
-    compat: tuple[str, ...] = (
-        "pixel_mse",
-        "fbvc",
-        "evalcrafter",
-        "rerender",
-        "streamv2v",
-        "rave",
-        "editboard_alpha",
-    )
+    compat: tuple[str, ...] = ("pixel_mse", "fbvc", "evalcrafter", "streamv2v")
     normalised = False
 
+    def __init__(self, compat: str | None = None) -> None:
+        super().__init__(compat)
+        if compat in VARIANTS:
+            self.measures = (PublishedWarp,)
+
     def __call__(self, pair: Pair, features: Features) -> Score:
+        if self.variant in VARIANTS:
+            pairs = features.measured(pair, PublishedWarp)[self.variant]
+            value = mean_of(pairs)
+            if value is None:
+                return missing("undefined", "too few frames: 2 are needed")
+            return ok(value, pairs=pairs)
         return score_pairs(features.measured(pair, self.measures[0]), self.normalised)
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from data.types import ArrayClip
-from eval import flow, warp
+from eval import flow, suite, warp, warp_published
 from eval.features import Features
 from eval.metric import per_pair
 from eval.score import Pair
@@ -103,6 +103,47 @@ def test_golden_occlusion_masks_and_their_errors(golden):
         coverage.append(pair.coverage)
         error.append(pair.error)
     golden.check("occlusion_square", {"valid": masks, "coverage_pairs": coverage, "warp_error_pairs": error})
+
+
+def test_published_masks_and_errors_are_those_of_the_published_code(golden):
+    a = golden.arrays("warp_short")
+    values = {name: [] for name in warp_published.VARIANTS}
+    for t in range(5):
+        for name, (error, factor) in warp_published.VARIANTS.items():
+            flows = a["flow_fwd"][t], a["flow_bwd"][t]
+            values[name].append(factor * error(a["edited"][t], a["edited"][t + 1], *flows))
+    golden.check_compat(
+        "warp_short",
+        {
+            "fbvc": np.mean(values["fbvc"]),
+            "fbvc_pairs": values["fbvc"],
+            "evalcrafter": np.mean(values["evalcrafter"]),
+            "streamv2v": np.mean(values["streamv2v"]),
+        },
+    )
+    o = golden.arrays("occlusion_square")
+    flows = list(zip(o["flow_ab"], o["flow_ba"]))
+    fbvc = [warp_published.fbvc_valid(*both).astype(int) for both in flows]
+    gmflow = [warp_published.gmflow_valid(*both).astype(int) for both in flows]
+    golden.check_compat(
+        "occlusion_square",
+        {
+            "valid_fbvc": fbvc,
+            "coverage_fbvc": [mask.mean() for mask in fbvc],
+            "valid_gmflow": gmflow,
+            "coverage_gmflow": [mask.mean() for mask in gmflow],
+        },
+    )
+
+
+def test_published_variants_have_names_and_values_of_their_own(moving):
+    pair = Pair(moving, ArrayClip(255 - moving.frames, moving.fps))
+    names = ["warp_error_short", *(f"warp_error_short:{name}" for name in warp_published.VARIANTS)]
+    scores = suite.score(pair, [suite.load(name) for name in names], Features())
+    assert len({score.value for score in scores.values()}) == len(names)
+    assert scores["warp_error_short@1:evalcrafter"].value == pytest.approx(
+        3 * scores["warp_error_short@1:fbvc"].value
+    )
 
 
 def test_pulling_agrees_with_torch_grid_sample():
