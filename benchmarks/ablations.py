@@ -93,14 +93,21 @@ COMPONENTS = (
 
 def cannot_act(name: str, overrides: Overrides, task: Task, others: Mapping[str, Overrides]) -> str | None:
     """Why a variant need not run on a task, being another row of the run there; None if it must run."""
-    if task.edit.region is not None or not LOCAL_FIELDS & overrides.keys():
+    if task.edit.region is not None:
         return None
-    acting = {field: value for field, value in overrides.items() if field not in LOCAL_FIELDS}
+    local, acting = parted(overrides)
     for other, theirs in others.items():
-        if other != name and dict(theirs) == acting:
-            fields = ", ".join(sorted(LOCAL_FIELDS & overrides.keys()))
+        their_local, their_acting = parted(theirs)
+        if other != name and their_acting == acting and their_local.items() < local.items():
+            fields = ", ".join(sorted(local.keys() - their_local.keys()))
             return f"cannot act here: {fields} on an edit of the whole frame; the same as {other}"
     return None
+
+
+def parted(overrides: Overrides) -> tuple[Overrides, Overrides]:
+    """Overrides that act on local edits only, and the others."""
+    local = {field: value for field, value in overrides.items() if field in LOCAL_FIELDS}
+    return local, {field: value for field, value in overrides.items() if field not in LOCAL_FIELDS}
 
 
 def sweep(assignments: Sequence[str]) -> dict[str, Overrides]:

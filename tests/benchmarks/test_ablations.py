@@ -87,6 +87,14 @@ def test_blending_cannot_act_where_the_whole_frame_is_edited(name: str, same: st
         assert why.endswith(f"the same as {same}")
 
 
+def test_a_setting_of_every_row_does_not_hide_that_a_variant_cannot_act() -> None:
+    rows = {row.name: row.overrides for row in with_settings([named("full"), named("b")], ["masks=given"])}
+    assert cannot_act("b", rows["b"], task(None), rows) == (
+        "cannot act here: blend on an edit of the whole frame; the same as full"
+    )
+    assert cannot_act("full", rows["full"], task(None), rows) is None
+
+
 def test_a_variant_runs_when_the_row_it_equals_is_not_in_the_run() -> None:
     assert cannot_act("b", VARIANTS["b"], task(None), {"b": VARIANTS["b"]}) is None
 
