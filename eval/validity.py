@@ -280,11 +280,12 @@ def page(result: Mapping[str, Any]) -> str:
     )
     return f"""{head}
 
-Rank correlation with the grade of each damage (1: rises with the damage, as it should where the metric is meant to
-see it; 0: blind; below 0: fooled), and with the overall true error:
+Rank correlation with the grade of each damage (1: rises with the damage, as it should where the metric is
+meant to see it; 0: blind; below 0: fooled), and with the overall true error:
 
 {first}
-Share of tasks in which a degenerate clip scores strictly better than the honest edit (**bold**: above {RED:.0%}):
+Share of tasks in which a degenerate clip scores strictly better than the honest edit (**bold**: above
+{RED:.0%}):
 
 {second}"""
 

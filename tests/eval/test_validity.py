@@ -195,6 +195,6 @@ def test_real_outputs_of_a_run_are_pooled_over_methods_and_seeds(tmp_path):
     rows = validity.rows_of_run(tmp_path)
     assert len(rows) == 10
     found = validity.pooled(rows, {"good@1": "down", "bad@1": "down"})
-    assert [one["tau"] for one in found] == [1, -1]
+    assert [one["tau"] for one in found] == pytest.approx([1, -1])
     with pytest.raises(UserError, match="not a scored run"):
         validity.rows_of_run(tmp_path / "nowhere")
