@@ -102,11 +102,12 @@ def report(
 ) -> None:
     """Write tables, pictures and pages of a run into its `report/`; reads nothing but the folder."""
     from benchmarks.progress import console, stages
+    from benchmarks.records import read_run
     from benchmarks.report import show, write_report
 
     with stages() as stage:
         page = write_report(run, reference=reference, videos=videos, report=stage)
-    show(run, console())
+    show(read_run(run), console())
     print(f"Report: {page}")
 
 
@@ -146,6 +147,7 @@ def _whole(
     """Run, score, report: what `ablate` and `bench` do after they have chosen their rows."""
     from benchmarks.methods import Pocket, with_settings
     from benchmarks.progress import Bars, console, stages
+    from benchmarks.records import read_run
     from benchmarks.report import show, write_report
     from benchmarks.run import run
     from benchmarks.scoring import score as compute
@@ -168,7 +170,7 @@ def _whole(
     with stages() as stage:
         compute(folder, suite.tasks, wanted, stage)
         page = write_report(folder, report=stage)
-    show(folder, console())
+    show(read_run(folder), console())
     if (picture := page.with_name("fig10.png")).exists():
         print(f"Picture: {picture}")
     print(f"Report: {page}")

@@ -17,10 +17,11 @@ import pandas as pd
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from benchmarks import figures, previews
 from benchmarks.ablations import COMPONENTS, TITLES
-from benchmarks.records import read_run
+from benchmarks.records import Run, read_run
 from benchmarks.tables import (
     COLUMNS,
     Column,
@@ -238,15 +239,14 @@ def write_csv(path: Path, tables: Sequence[Table]) -> None:
                 )
 
 
-def show(folder: Path, console: Console) -> None:
+def show(run: Run, console: Console) -> None:
     """Print what a terminal shows of a report: means with intervals, the components, how the run ended."""
-    run = read_run(folder)
     table = cells(run)
     columns = present(COLUMNS, table)
     means = mean_table("All edits", table, columns)
     grid = RichTable(*(["", *(row[0] for row in means.rows)]), box=SIMPLE, title=means.title, padding=(0, 1))
     for head, *texts in zip(means.head[1:], *(row[1:] for row in means.rows)):
-        grid.add_row(head, *(text.replace(" [", "\n[").replace(" (", "\n(") for text in texts))
+        grid.add_row(head, *(Text(text.replace(" [", "\n[").replace(" (", "\n(")) for text in texts))
     console.print(grid)
     names = {method.name for method in run.record.methods}
     lines = [sentence(table, component) for component in COMPONENTS] if "full" in names else []

@@ -1,17 +1,20 @@
 """Scores know the frames they belong to, and a report needs nothing but the run's folder."""
 
 import csv
+import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from benchmarks.previews import side_by_side
 from benchmarks.records import Result, Run, Score, append, read_lines, read_run
-from benchmarks.report import write_report
+from benchmarks.report import show, write_report
 from benchmarks.scoring import score
 from benchmarks.tables import COLUMNS, cells, estimates
 from benchmarks.validate import faults
@@ -173,3 +176,13 @@ def test_previews_are_made_once_and_again_when_a_row_changes(page: Path, tmp_pat
 def test_an_unknown_reference_is_answered_with_the_rows(scored: Run) -> None:
     with pytest.raises(UserError, match="has no row 'fulll': its rows are full, frame_by_frame, c, copy"):
         write_report(scored.folder, reference="fulll")
+
+
+def test_the_terminal_shows_every_interval_whatever_its_text(finished: Path) -> None:
+    run = read_run(finished)
+    one = run.record.suite.tasks[:1]
+    record = run.record.model_copy(update={"suite": run.record.suite.model_copy(update={"tasks": one})})
+    out = io.StringIO()
+    show(replace(run, record=record), Console(file=out, width=170))
+    assert out.getvalue().count("[one clip]") > 5
+    assert "failed" in out.getvalue()
