@@ -67,3 +67,10 @@ def lint(session: nox.Session) -> None:
 def pocket(session: nox.Session) -> None:
     """Train a pocket model: nox -s pocket -- vae|editor|mask|clip|all (resumes from its last checkpoint)."""
     run(session, "via", "models", "train", *(session.posargs or ["all"]))
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def throughput(session: nox.Session) -> None:
+    """How fast and in how much memory, as ratios: throughput.json (pytest-benchmark)."""
+    arguments = ("-p", "no:xdist", "--benchmark-json", "throughput.json", *session.posargs)
+    run(session, "python", "-m", "pytest", "benchmarks/throughput.py", *arguments)
