@@ -88,3 +88,10 @@ def browser(session: nox.Session) -> None:
 def study_load(session: nox.Session) -> None:
     """The study's server under fifty annotators for two minutes, twice, once killed ten times on the way."""
     run(session, "python", "-m", "pytest", "-s", "tests/human_eval/load_checks.py", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def throughput(session: nox.Session) -> None:
+    """How fast and in how much memory, as ratios: throughput.json (pytest-benchmark)."""
+    arguments = ("-p", "no:xdist", "--benchmark-json", "throughput.json", *session.posargs)
+    run(session, "python", "-m", "pytest", "benchmarks/throughput.py", *arguments)
