@@ -150,7 +150,7 @@ def enter(page: Page, served: Served, key, session: str) -> None:
 
 
 def saved(page: Page) -> None:
-    page.wait_for_function("document.getElementById('saved').textContent === 'Saved'")
+    page.wait_for_function("() => document.getElementById('saved').textContent === 'Saved'")
 
 
 def test_a_whole_session_by_keyboard(chromium, served, folder, study, key, tmp_path):
@@ -269,7 +269,7 @@ def test_reload_and_kill_in_the_middle_of_a_task_lose_nothing(chromium, served, 
     unlock(page)
     served.kill()
     press(page, "3")  # the third question, while nobody answers
-    page.wait_for_function("document.getElementById('saved').textContent.startsWith('Offline')")
+    page.wait_for_function("() => document.getElementById('saved').textContent.startsWith('Offline')")
     page.screenshot(path=tmp_path / "offline.png")
     served.start()
     saved(page)
@@ -287,7 +287,7 @@ def test_an_answer_given_without_a_connection_survives_a_reload(chromium, served
     unlock(page)
     page.route("**/api/answer/**", lambda route: route.abort())
     press(page, "2", "2", "2")
-    page.wait_for_function("document.getElementById('saved').textContent.startsWith('Offline')")
+    page.wait_for_function("() => document.getElementById('saved').textContent.startsWith('Offline')")
     page.unroute("**/api/answer/**")
     page.reload()
     page.wait_for_selector("text=Task 2 of")
