@@ -218,7 +218,8 @@ def test_the_three_panels_show_one_frame_while_playing_stepping_and_slowed(chrom
         page.wait_for_function(f"() => ({READ_FRAMES})().source === {expected}")
     press(page, ",")
     page.wait_for_function(f"() => ({READ_FRAMES})().{clean} === {(expected - 1) % FRAMES}")
-    assert watch.complaints == []
+    # the one complaint is about this check's own reading of pixels
+    assert [text for text in watch.complaints if "getImageData" not in text] == []
 
 
 SHOWS = "([frame, frames]) => document.querySelector('output').textContent === `${frame + 1} of ${frames}`"
@@ -412,6 +413,7 @@ def test_the_offline_bundle_from_a_file(chromium, folder, study, key, tmp_path):
             with page.expect_download() as download:
                 page.click("text=Save my answers")
             download.value.save_as(tmp_path / "half.json")
+            page.focus("#main")  # Space on the clicked button would press it again
         else:
             press(page, "Enter")
     page.wait_for_selector("text=Two last questions")
