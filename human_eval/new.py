@@ -83,6 +83,7 @@ def new_study(
     tiler = Tiler(settings.shorter_side, key, beside / "clips")
     study, key = named(settings, material, composition, key, tiler, report)
     write_text(beside / "study.json", study.model_dump_json(by_alias=True, indent=1) + "\n")
+    write_private(beside / "private" / "settings.json", settings.model_dump_json(indent=1) + "\n")
     write_private(beside / "private" / "key.json", key.model_dump_json(indent=1) + "\n")
     beside.rename(folder)
     return study
@@ -140,7 +141,7 @@ def named(
         report("sessions", number + 1, len(composition.sittings))
     study = Study(
         study=settings.name,
-        settings=settings,
+        settings=settings.model_copy(update={"ours": None, "methods": None}),  # names stay private
         aspects=tuple(aspect.name for aspect in settings.aspects),
         answers=settings.answers,
         sessions=sessions,

@@ -16,6 +16,7 @@ STATIC = {
     "player.js": "text/javascript",
     "app.js": "text/javascript",
     "server.js": "text/javascript",
+    "offline.js": "text/javascript",
 }
 
 

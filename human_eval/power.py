@@ -64,10 +64,17 @@ def smallest_effect(
     """The smallest true win rate (three decimals) that N judgements see with power `target`; None if there
     is none.
     """
-    for thousandth in range(501, 1000):
-        if power(judgements, thousandth / 1000, tie_share=tie_share, alpha=alpha) >= target:
-            return thousandth / 1000
-    return None
+
+    def sees(thousandth: int) -> bool:
+        return power(judgements, thousandth / 1000, tie_share=tie_share, alpha=alpha) >= target
+
+    if not sees(999):
+        return None
+    blind, seen = 500, 999  # power rises with the win rate
+    while seen - blind > 1:
+        middle = (blind + seen) // 2
+        blind, seen = (blind, middle) if sees(middle) else (middle, seen)
+    return seen / 1000
 
 
 def design_effect(votes_per_clip: float, icc: float) -> float:

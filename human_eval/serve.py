@@ -100,11 +100,11 @@ class Problem(Exception):
 class Bucket:
     """A rate limit: so many requests a second, some more at once."""
 
+    at: float
     left: float = BURST
-    at: float = field(default_factory=time.monotonic)
 
-    def take(self) -> bool:
-        now = time.monotonic()
+    def take(self, now: float) -> bool:
+        """Whether one more request is allowed at `now` (seconds)."""
         self.left = min(BURST, self.left + (now - self.at) * REQUESTS_PER_SECOND)
         self.at = now
         if self.left < 1:
@@ -151,6 +151,7 @@ class Server:
     key: Key
     store: Store
     codes: dict[str, str]
+    clock: Callable[[], float] = time.monotonic
     buckets: dict[str, Bucket] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -166,7 +167,8 @@ class Server:
         session = self.store.by_cookie(cookie) if cookie else None
         if session is None:
             raise Problem(401, "Please open your personal link again.")
-        if not self.buckets.setdefault(session, Bucket()).take():
+        now = self.clock()
+        if not self.buckets.setdefault(session, Bucket(now)).take(now):
             raise Problem(429, "Too many requests; wait a moment.")
         return session
 

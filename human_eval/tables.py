@@ -122,9 +122,10 @@ def interval(low: float, high: float, scale: float = 1.0, digits: int = 3) -> st
 def cells_table(analysis: Analysis) -> tuple[list[str], list[list[str]]]:
     """Header and rows: tests and intervals of each cell; in a round robin the verdict is a method's name."""
     is_star = all(board.is_star for board in analysis.boards)
+    one, two = ("ours", "theirs") if is_star else ("first", "second")
     header = [
-        "question", "pair", "ours / theirs / tie" if is_star else "first / second / tie", "sign test p", "Holm p", "clustered p", "verdict",
-        "ours % (Goodman)" if is_star else "first % (Goodman)", "win rate without ties (Wilson, iid)", "win rate, clustered",
+        "question", "pair", f"{one} / {two} / tie", "sign test p", "Holm p", "clustered p", "verdict",
+        f"{one} % (Goodman)", "win rate without ties (Wilson, iid)", "win rate, clustered",
         "net preference, clustered", "design effect", "lost at",
     ]  # fmt: skip
     rows = []

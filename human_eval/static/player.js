@@ -30,6 +30,7 @@ function createPlayer(task, url, hooks) {
 
   const video = element("video", { muted: true, playsinline: true, preload: "auto", "aria-hidden": "true", tabindex: "-1" });
   video.muted = true;
+  const whole = element("canvas", { width: 2 * width + task.panel.gap, height: 2 * height + task.panel.gap });
   const canvases = {}, badges = {};
   const figures = [["source", "Source"], ["left", "A"], ["right", "B"]].map(([name, label]) => {
     canvases[name] = element("canvas", { width, height, role: "img", tabindex: "0", "data-panel": name,
@@ -54,10 +55,12 @@ function createPlayer(task, url, hooks) {
       slider, position, speedSelect, sourceButton));
   root.style.setProperty("--ratio", String(width / height));
 
+  /* The video may move on between two reads of it, so it is read once and the panels are cut from that one picture. */
   function draw() {
+    whole.getContext("2d").drawImage(video, 0, 0, whole.width, whole.height);
     for (const [name, canvas] of Object.entries(canvases)) {
       const [x, y] = origins[sourceOnly ? "source" : name];
-      canvas.getContext("2d").drawImage(video, x, y, width, height, 0, 0, width, height);
+      canvas.getContext("2d").drawImage(whole, x, y, width, height, 0, 0, width, height);
     }
     slider.value = String(frame);
     position.textContent = `${frame + 1} of ${task.frames}`;

@@ -150,7 +150,7 @@ def enter(page: Page, served: Served, key, session: str) -> None:
 
 
 def saved(page: Page) -> None:
-    page.wait_for_function("document.getElementById('saved').textContent === 'Saved'")
+    page.wait_for_function("() => document.getElementById('saved').textContent === 'Saved'")
 
 
 def test_a_whole_session_by_keyboard(chromium, served, folder, study, key, tmp_path):
@@ -218,7 +218,8 @@ def test_the_three_panels_show_one_frame_while_playing_stepping_and_slowed(chrom
         page.wait_for_function(f"() => ({READ_FRAMES})().source === {expected}")
     press(page, ",")
     page.wait_for_function(f"() => ({READ_FRAMES})().{clean} === {(expected - 1) % FRAMES}")
-    assert watch.complaints == []
+    # the one complaint is about this check's own reading of pixels
+    assert [text for text in watch.complaints if "getImageData" not in text] == []
 
 
 SHOWS = "([frame, frames]) => document.querySelector('output').textContent === `${frame + 1} of ${frames}`"
@@ -269,7 +270,7 @@ def test_reload_and_kill_in_the_middle_of_a_task_lose_nothing(chromium, served, 
     unlock(page)
     served.kill()
     press(page, "3")  # the third question, while nobody answers
-    page.wait_for_function("document.getElementById('saved').textContent.startsWith('Offline')")
+    page.wait_for_function("() => document.getElementById('saved').textContent.startsWith('Offline')")
     page.screenshot(path=tmp_path / "offline.png")
     served.start()
     saved(page)
@@ -287,7 +288,7 @@ def test_an_answer_given_without_a_connection_survives_a_reload(chromium, served
     unlock(page)
     page.route("**/api/answer/**", lambda route: route.abort())
     press(page, "2", "2", "2")
-    page.wait_for_function("document.getElementById('saved').textContent.startsWith('Offline')")
+    page.wait_for_function("() => document.getElementById('saved').textContent.startsWith('Offline')")
     page.unroute("**/api/answer/**")
     page.reload()
     page.wait_for_selector("text=Task 2 of")
@@ -412,6 +413,7 @@ def test_the_offline_bundle_from_a_file(chromium, folder, study, key, tmp_path):
             with page.expect_download() as download:
                 page.click("text=Save my answers")
             download.value.save_as(tmp_path / "half.json")
+            page.focus("#main")  # Space on the clicked button would press it again
         else:
             press(page, "Enter")
     page.wait_for_selector("text=Two last questions")

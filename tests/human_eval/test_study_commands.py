@@ -51,7 +51,7 @@ def test_new_makes_a_study_and_says_its_size(tmp_path, small_run):
     path.write_text("name: small\nvotes: 1\nours: viamethod\nsession_length: 4\n")
     output = said("new", path, "--run", small_run, "--out", tmp_path / "made")
     assert "sessions of 4 comparisons and 5 checks" in output
-    assert read_study(tmp_path / "made").settings.ours == "viamethod"
+    assert read_key(tmp_path / "made").ours == "viamethod"
     with pytest.raises(UserError, match="exists"):
         said("new", path, "--run", small_run, "--out", tmp_path / "made")
     with pytest.raises(UserError, match="--run"):

@@ -285,6 +285,19 @@ def test_an_instruction_with_html_and_formulas_stays_text_everywhere(tmp_path):
     assert tasks[0]["data"]["instruction"] == HOSTILE
 
 
+def test_a_bundle_holds_every_file_its_page_and_its_tasks_name(opened, tmp_path):
+    folder, study, key = opened
+    (path,) = export_offline(folder, study, key, ["s001"], tmp_path)
+    with zipfile.ZipFile(path) as archive:
+        names = {name.removeprefix("study-s001/") for name in archive.namelist()}
+        page = archive.read("study-s001/index.html").decode()
+    asked = set(re.findall(r'(?:src|href)="([^"#:]+)"', page))
+    assert {"tasks.js", "offline.js", "player.js", "app.js", "style.css"} == asked
+    plan = study.sessions["s001"]
+    clips = {f"clips/{study.tasks[task].media}.mp4" for task in (*plan.training, *plan.tasks)}
+    assert names == asked | clips | {"index.html"}
+
+
 def test_the_platform_link_has_its_parameters():
     assert external_link("https://h/") == (
         "https://h/s?PROLIFIC_PID={{%PROLIFIC_PID%}}&STUDY_ID={{%STUDY_ID%}}&SESSION_ID={{%SESSION_ID%}}"
