@@ -112,8 +112,13 @@ def report(
 
 
 def compare(
-    first: Annotated[str, typer.Argument(help="RUN:ROW, or RUN where it has one row that is no control.")],
-    second: Annotated[str, typer.Argument(help="The same; RUN may be the same folder.")],
+    first: Annotated[
+        str,
+        typer.Argument(metavar="RUN:ROW", help="A row of a run; RUN alone where it has one row to compare."),
+    ],
+    second: Annotated[
+        str, typer.Argument(metavar="RUN:ROW", help="The row to compare with, of the same run or another.")
+    ],
 ) -> None:
     """Is a difference real? Two rows of one or two runs, paired task by task."""
     from benchmarks.compare import compared

@@ -95,8 +95,8 @@ def run(
     in its tables; the same method with another config starts new cells. Raises UserError when the folder
     holds another suite or another process writes to it, KeyboardInterrupt with what is kept in its message.
     """
+    opened = [open_method(method, folder / "cache", models) for method in methods]
     with writing(folder):
-        opened = [open_method(method, folder / "cache", models) for method in methods]
         record = asked(folder, suite, [row.record for row in opened], seeds, command, show)
         write_record(folder, record)
         before = read_run(folder)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,17 @@ one line and exit code 2.
 
 def pages() -> dict[Path, str]:
     """Every generated page and its text."""
-    text = "\n".join([HEAD, *(section(f"via {name}", command(name), 2) for name in COMMANDS)])
+    found = [name for name, (target, _) in COMMANDS.items() if find_spec(target.split(":")[0])]
+    text = "\n".join([HEAD, *(section(f"via {name}", command(name), 2) for name in found)])
     return {
-        HOME / "docs" / "cli.md": text,
+        HOME / "docs" / "cli.md": text.rstrip() + "\n",
         HOME / "docs" / "run-format.json": json.dumps(schemas(), indent=1) + "\n",
     }
 
 
 def section(name: str, what: Any, level: int) -> str:
     """A command, or a group with its commands, as Markdown."""
-    lines = [f"{'#' * level} {name}", "", (what.help or "").strip(), ""]
+    lines = [f"{'#' * level} {name}", "", " ".join((what.help or "").split()), ""]
     shown = [
         option for option in what.params if option.name != "help" and not getattr(option, "hidden", False)
     ]
