@@ -78,11 +78,52 @@ def bench(
 
 
 def score(
-    run: Folder,
-    metrics: Metrics = DEFAULT_METRICS,
+    run: Annotated[Path | None, typer.Argument(help="Folder of a run.")] = None,
+    metrics: Annotated[str | None, typer.Option(help="Metrics or suites of metrics, with commas.")] = None,
     suite: Annotated[str | None, typer.Option(help="The suite, where the run's is a manifest file.")] = None,
+    source: Annotated[
+        Path | None, typer.Option(help="A video or folder of frames, instead of a run.")
+    ] = None,
+    edited: Annotated[Path | None, typer.Option(help="The edit of --source.")] = None,
+    instruction: Annotated[str | None, typer.Option(help="What was asked for.")] = None,
+    source_caption: Annotated[str | None, typer.Option(help="For CLIP: what the source shows.")] = None,
+    target_caption: Annotated[str | None, typer.Option(help="For CLIP: what the edit should show.")] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="White where the edit may act: a clip or a picture.")
+    ] = None,
+    align: Annotated[str | None, typer.Option(help="trim or resample, where length or rate differ.")] = None,
+    resize: Annotated[str | None, typer.Option(help="edited: scale the edit to the source's size.")] = None,
+    clip: Annotated[str, typer.Option(help="pocket, a folder, or open_clip:ViT-L-14/openai.")] = "pocket",
+    lpips: Annotated[Path | None, typer.Option(help="torchvision's AlexNet weights.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder that keeps features by content.")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file for the scores of --edited.")] = None,
 ) -> None:
-    """Compute metrics of a run's videos; only what is missing or stale."""
+    """Compute metrics of a run's videos (what is missing or stale), or of one edit: --source and --edited."""
+    from data.types import UserError
+
+    if source or edited:
+        if run or not (source and edited):
+            raise UserError("one edit is scored with both --source and --edited, and without a run")
+        from eval.commands import score_files
+
+        score_files(
+            source,
+            edited,
+            instruction,
+            source_caption=source_caption,
+            target_caption=target_caption,
+            mask=mask,
+            metrics=metrics or "default",
+            align=align,
+            resize=resize,
+            clip=clip,
+            lpips=lpips,
+            cache=cache,
+            out=out,
+        )
+        return
+    if run is None:
+        raise UserError("nothing to score: name the folder of a run, or --source and --edited")
     from benchmarks.progress import stages
     from benchmarks.records import read_run
     from benchmarks.scoring import score as compute
@@ -91,7 +132,7 @@ def score(
     opened = read_run(run)
     tasks = _suite(suite or opened.record.suite.name).tasks
     with stages() as report:
-        compute(run, tasks, metric_suite(metrics), report)
+        compute(run, tasks, metric_suite(metrics or DEFAULT_METRICS), report)
     print(f"{run / 'scores.jsonl'} is complete")
 
 

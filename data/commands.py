@@ -25,7 +25,7 @@ def fetch(
     name: Annotated[str, typer.Argument(help="published: edits on the project pages of their authors.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the files.")] = Path("published"),
 ) -> None:
-    """Download public files that the project measures but does not carry; resumes, and verifies every hash."""
+    """Download public files that the project measures but does not carry; resumes, verifies every hash."""
     from data.published import fetch as fetch_all
     from data.published import published
     from data.types import UserError

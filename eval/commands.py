@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -118,8 +118,8 @@ def score_files(
     target_caption: str | None = None,
     mask: Path | None = None,
     metrics: str = "default",
-    align: Literal["trim", "resample"] | None = None,
-    resize: Literal["edited"] | None = None,
+    align: str | None = None,
+    resize: str | None = None,
     fps: float = 6,
     clip: str = "pocket",
     lpips: Path | None = None,

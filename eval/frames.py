@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from data.types import Clip, UserError
 
-Align = Literal["trim", "resample"]
 Floats32 = NDArray[np.float32]
 
 
@@ -74,7 +73,7 @@ def mismatch(source: Clip, edited: Clip) -> str | None:
 
 
 def aligned(
-    source: Clip, edited: Clip, align: Align | None = None, resize: Literal["edited"] | None = None
+    source: Clip, edited: Clip, align: str | None = None, resize: str | None = None
 ) -> tuple[Clip, Clip, dict[str, Any]]:
     """(source, edited, record): two clips that match, and what was done to make them so.
 
@@ -82,6 +81,8 @@ def aligned(
     the source. resize edited: the edit scaled to the source's size, by area down and bicubic up. Without
     the option that a mismatch needs: UserError.
     """
+    if align not in (None, "trim", "resample") or resize not in (None, "edited"):
+        raise UserError(f"--align is trim or resample, --resize is edited, not {align or resize}")
     record: dict[str, Any] = {}
     if resize == "edited" and source.size != edited.size:
         record["resized"] = [list(edited.size), list(source.size)]

@@ -156,13 +156,11 @@ class Judge:
     def answered(self, ask: Callable[[], T]) -> T:
         """`ask` at most 3 times: transport errors and unreadable replies are tried again. Raises the last
         one."""
-        import openai
-
         for attempt in range(RETRIES + 1):
             try:
                 return ask()
-            except (Unreadable, openai.APIConnectionError, openai.InternalServerError, openai.RateLimitError):
-                if attempt == RETRIES or self.replay:
+            except Exception as error:
+                if attempt == RETRIES or self.replay or not transient(error):
                     raise
         raise AssertionError("unreachable")
 
@@ -180,6 +178,17 @@ class Judge:
             "refused": sum(bool(one.get("refused")) for one in kept),
             "unreadable": len(unreadable),
         }
+
+
+def transient(error: Exception) -> bool:
+    """Whether asking again may help: an unreadable reply, a broken connection, a busy or failing server."""
+    if isinstance(error, Unreadable):
+        return True
+    try:
+        import openai
+    except ImportError:
+        return False
+    return isinstance(error, openai.APIConnectionError | openai.InternalServerError | openai.RateLimitError)
 
 
 def prompt_text(name: str) -> str:

@@ -12,49 +12,70 @@ from eval.features import Features
 from eval.frames import mismatch
 from eval.score import Metric, Missing, Pair, Score, missing
 
-METRICS = {
-    "warp_error_short": "eval.warp:WarpErrorShort",
-    "warp_error_short_normalised": "eval.warp:WarpErrorShortNormalised",
-    "warp_error_long": "eval.warp:WarpErrorLong",
-    "warp_error_long_normalised": "eval.warp:WarpErrorLongNormalised",
-    "tof": "eval.tof:Tof",
-    "flicker": "eval.flicker:Flicker",
-    "background_mse": "eval.background:BackgroundMse",
-    "background_psnr": "eval.background:BackgroundPsnr",
-    "background_ssim_luma": "eval.background:BackgroundSsimLuma",
-    "background_ssim": "eval.background:BackgroundSsim",
-    "structure_gradient": "eval.structure:StructureGradient",
-    "sharpness_ratio": "eval.sharpness:SharpnessRatio",
-    "contrast_ratio": "eval.contrast:ContrastRatio",
-    "histogram_drift": "eval.histogram:HistogramDrift",
-    "clip_direction": "eval.clip:ClipDirection",
-    "clip_image_similarity": "eval.clip:ClipImageSimilarity",
-    "clip_direction_consistency": "eval.clip:ClipDirectionConsistency",
-    "clip_text_alignment": "eval.clip:ClipTextAlignment",
-    "clip_frame_consistency": "eval.clip:ClipFrameConsistency",
-    "clip_frame_accuracy": "eval.clip:ClipFrameAccuracy",
-    "lpips_to_source": "eval.lpips:LpipsToSource",
-    "tlp": "eval.lpips:Tlp",
-    "lpips_warped": "eval.lpips:LpipsWarped",
-    "lpips_background": "eval.lpips:LpipsBackground",
-    "gabor_distance": "eval.gabor:GaborDistance",
-    "subject_consistency": "eval.consistency:SubjectConsistency",
-    "background_consistency": "eval.consistency:BackgroundConsistency",
-    "dino_structure": "eval.dino:DinoStructure",
-    "motion_fidelity": "eval.motion:MotionFidelity",
-    "motion_fidelity_paired": "eval.motion:MotionFidelityPaired",
-    "pickscore": "eval.quality:Pickscore",
-    "aesthetic": "eval.quality:Aesthetic",
-    "judge_instruction": "eval.judge:JudgeInstruction",
-    "judge_consistency": "eval.judge:JudgeConsistency",
-    "judge_preference": "eval.judge:JudgePreference",
-    "answer_error": "eval.pocket:AnswerError",
-    "answer_error_outside": "eval.pocket:AnswerErrorOutside",
-    "answer_switches": "eval.pocket:AnswerSwitches",
-    "edited_share": "eval.pocket:EditedShare",
-    "root_agreement": "eval.pocket:RootAgreement",
-    "mask_iou": "eval.pocket:MaskIou",
+SUITES: dict[str, dict[str, str]] = {
+    "default": {
+        "warp_error_short": "eval.warp:WarpErrorShort",
+        "warp_error_short_normalised": "eval.warp:WarpErrorShortNormalised",
+        "warp_error_long": "eval.warp:WarpErrorLong",
+        "warp_error_long_normalised": "eval.warp:WarpErrorLongNormalised",
+        "tof": "eval.tof:Tof",
+        "flicker": "eval.flicker:Flicker",
+        "background_mse": "eval.background:BackgroundMse",
+        "background_psnr": "eval.background:BackgroundPsnr",
+        "background_ssim_luma": "eval.background:BackgroundSsimLuma",
+        "structure_gradient": "eval.structure:StructureGradient",
+        "sharpness_ratio": "eval.sharpness:SharpnessRatio",
+        "contrast_ratio": "eval.contrast:ContrastRatio",
+        "histogram_drift": "eval.histogram:HistogramDrift",
+    },
+    "exact": {
+        "background_ssim": "eval.background:BackgroundSsim",
+    },
+    "clip": {
+        "clip_direction": "eval.clip:ClipDirection",
+        "clip_image_similarity": "eval.clip:ClipImageSimilarity",
+        "clip_direction_consistency": "eval.clip:ClipDirectionConsistency",
+        "clip_text_alignment": "eval.clip:ClipTextAlignment",
+        "clip_frame_consistency": "eval.clip:ClipFrameConsistency",
+        "clip_frame_accuracy": "eval.clip:ClipFrameAccuracy",
+    },
+    "lpips": {
+        "lpips_to_source": "eval.lpips:LpipsToSource",
+        "tlp": "eval.lpips:Tlp",
+        "lpips_warped": "eval.lpips:LpipsWarped",
+        "lpips_background": "eval.lpips:LpipsBackground",
+    },
+    "deep": {
+        "gabor_distance": "eval.gabor:GaborDistance",
+    },
+    "vbench": {
+        "subject_consistency": "eval.consistency:SubjectConsistency",
+        "background_consistency": "eval.consistency:BackgroundConsistency",
+        "dino_structure": "eval.dino:DinoStructure",
+    },
+    "motion": {
+        "motion_fidelity": "eval.motion:MotionFidelity",
+        "motion_fidelity_paired": "eval.motion:MotionFidelityPaired",
+    },
+    "quality": {
+        "pickscore": "eval.quality:Pickscore",
+        "aesthetic": "eval.quality:Aesthetic",
+    },
+    "judge": {
+        "judge_instruction": "eval.judge:JudgeInstruction",
+        "judge_consistency": "eval.judge:JudgeConsistency",
+        "judge_preference": "eval.judge:JudgePreference",
+    },
+    "pocket": {
+        "answer_error": "eval.pocket:AnswerError",
+        "answer_error_outside": "eval.pocket:AnswerErrorOutside",
+        "answer_switches": "eval.pocket:AnswerSwitches",
+        "edited_share": "eval.pocket:EditedShare",
+        "root_agreement": "eval.pocket:RootAgreement",
+        "mask_iou": "eval.pocket:MaskIou",
+    },
 }
+METRICS = {name: path for members in SUITES.values() for name, path in members.items()}
 
 
 GUARDS = ("structure_gradient", "flicker", "contrast_ratio", "sharpness_ratio")
@@ -85,13 +106,8 @@ def suite(name: str) -> list[Metric]:
     name.
     """
     chosen: list[Metric] = []
-    every = {key: load(key) for key in METRICS}
-    suites = {metric.suite for metric in every.values()}
     for part in name.split(","):
-        if part in suites:
-            chosen += [metric for metric in every.values() if metric.suite == part]
-        else:
-            chosen.append(load(part))
+        chosen += [load(key) for key in SUITES.get(part, [part])]
     return chosen
 
 

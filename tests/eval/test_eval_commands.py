@@ -108,3 +108,24 @@ def test_quick_form_of_the_study_writes_its_table(tmp_path):
     study = json.loads((tmp_path / "validity.json").read_text())
     assert study["tasks"] == 1
     assert study["suite"] == "pocket-mini"
+
+
+def test_front_door_scores_two_files_or_a_run_but_not_both(source, moving, tmp_path, capsys):
+    from via.cli import main
+
+    edited = write(tmp_path / "edited", 255 - moving.frames)
+    files = ["--source", str(source), "--edited", str(edited), "--metrics", "contrast_ratio"]
+    with pytest.raises(SystemExit) as left:
+        main(["score", *files])
+    assert not left.value.code
+    assert "contrast_ratio@1" in capsys.readouterr().out
+    for wrong in (
+        ["score"],
+        ["score", "runs/x", *files],
+        ["score", *files[:2]],
+        ["score", *files, "--align=x"],
+    ):
+        with pytest.raises(SystemExit) as left:
+            main(wrong)
+        assert left.value.code == 2
+        assert len(capsys.readouterr().err.strip().splitlines()) == 1

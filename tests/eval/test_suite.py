@@ -21,6 +21,7 @@ def test_every_metric_of_the_table_loads_and_prints_a_card():
         metric = suite.load(name)
         assert metric.id == name
         assert metric.direction in ("up", "down", "none")
+        assert name in suite.SUITES[metric.suite]
         assert metric.name in metric.card()
         assert "Fooled by" in metric.card() or "Known" in metric.card() or len(metric.card()) > 150
         for variant in metric.compat:
