@@ -1,7 +1,7 @@
 """Every task of the project; `nox -l` explains them. One environment serves all (session `env`).
 
-The environment is installed once and stamped with a hash of pyproject.toml and constraints.txt; while the stamp
-is current no session touches the package index, so every task also runs without a network.
+The environment is installed once and stamped with a hash of pyproject.toml and constraints.txt; while the
+stamp is current no session touches the package index, so every task also runs without a network.
 """
 
 import hashlib
@@ -16,7 +16,9 @@ nox.options.error_on_missing_interpreters = True
 ROOT = Path(__file__).parent
 ENV = ROOT / ".nox" / "env"
 BIN = ENV / ("Scripts" if (ENV / "Scripts").exists() else "bin")
-NEEDED_GIB = 9  # what the installed environment and pip's scratch space take, measured on Linux x86-64 with CUDA torch
+NEEDED_GIB = (
+    9  # what the installed environment and pip's scratch space take, measured on Linux x86-64 with CUDA torch
+)
 
 
 def stamp_text() -> str:
@@ -33,7 +35,7 @@ def env(session: nox.Session) -> None:
         return
     free = shutil.disk_usage(ROOT).free / 2**30
     if free < NEEDED_GIB and not stamp.exists():
-        session.error(f"{free:.1f} GiB are free beside {ROOT.name}; the installation needs {NEEDED_GIB}: make room first")
+        session.error(f"{free:.1f} GiB are free here; the installation needs {NEEDED_GIB}: make room first")
     session.install("-c", "constraints.txt", "-e", ".[dev]")
     stamp.write_text(stamp_text())
 

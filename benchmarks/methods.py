@@ -217,8 +217,8 @@ def weights_of(models: Models, masker: bool = False) -> dict[str, str]:
 
 
 def edited(editor: Editor) -> MakeFrames:
-    """Frames of an editor. Masks are handed over only where its config says `masks: given`, and a clip whose answers are
-    known only as its frames: a rendered clip could be asked for them."""
+    """Frames of an editor. Masks are handed over only where its config says `masks: given`, and a clip whose
+    answers are known only as its frames: a rendered clip could be asked for them."""
 
     def frames(task: Task, seed: int, report: Report) -> Iterator[Frame]:
         masks = None

@@ -1,7 +1,7 @@
 """How long editing takes and how much memory, as ratios inside one run: `nox -s throughput`.
 
-pytest-benchmark cases on the embedded editor; ratios and counts stand in each case's `extra_info`. No figure is a
-bar that a test fails on: speed is measured, not tested.
+pytest-benchmark cases on the embedded editor; ratios and counts stand in each case's `extra_info`. No figure
+is a bar that a test fails on: speed is measured, not tested.
 """
 
 from __future__ import annotations

@@ -17,11 +17,13 @@ Report = Callable[[str, int, int], None]  # (stage, done, total)
 
 
 class UserError(Exception):
-    """Something the user can mend: one line that names the thing and the fix. The command line exits with 2."""
+    """Something the user can mend: one line that names the thing and the fix. The command line exits with
+    2."""
 
 
 class CannotEdit(UserError):
-    """An editor needs what this task does not have (a caption, more frames); the message says what to give it."""
+    """An editor needs what this task does not have (a caption, more frames); the message says what to give
+    it."""
 
 
 class Clip(Protocol):
@@ -86,9 +88,9 @@ class Edit(BaseModel):
 class Task:
     """A clip and an edit, and, where they are known, the true masks and all valid answers.
 
-    `masks()` is float32 (n, H, W) in [0, 1], 1 where the edit may act. `answers()` holds each valid answer as a whole
-    edited clip, consistent in itself. Both are computed when called. `source` names the clip that statistics
-    cluster by; `conditions` describes the task for tables (motion, coupling, ...).
+    `masks()` is float32 (n, H, W) in [0, 1], 1 where the edit may act. `answers()` holds each valid answer as
+    a whole edited clip, consistent in itself. Both are computed when called. `source` names the clip that
+    statistics cluster by; `conditions` describes the task for tables (motion, coupling, ...).
     """
 
     id: str
@@ -105,10 +107,11 @@ def silent(stage: str, done: int, total: int) -> None:
 
 
 class Editor(Protocol):
-    """A video editor. `edit` yields uint8 RGB frames (H, W, 3) in order, as many as the clip has, of its size.
+    """A video editor. `edit` yields uint8 RGB frames (H, W, 3) in order, as many as the clip has, of its
+    size.
 
-    `masks` is float32 (n, H, W) in [0, 1] and is passed only where the editor's config says `masks: given`. Raises
-    CannotEdit when the task lacks what the editor needs.
+    `masks` is float32 (n, H, W) in [0, 1] and is passed only where the editor's config says `masks: given`.
+    Raises CannotEdit when the task lacks what the editor needs.
     """
 
     name: str

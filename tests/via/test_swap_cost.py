@@ -6,7 +6,8 @@ from via.flops import stable_diffusion_unet, swap_cost
 
 
 def test_an_editor_of_stable_diffusions_size_costs_what_was_counted_by_hand():
-    """803 GFLOP a forward at 512 x 512; a swapped self-attention has four times the keys and no projections of them."""
+    """803 GFLOP a forward at 512 x 512; a swapped self-attention has four times the keys and no projections
+    of them."""
     cost = swap_cost(stable_diffusion_unet(), (64, 64), (77, 768), frames=1)
     assert cost.plain.total / 1e9 == pytest.approx(803, abs=1)
     assert cost.ratio == pytest.approx(1.435, abs=0.005)

@@ -1,4 +1,5 @@
-"""Masks in the pocket world: a grammar reads the instruction, the pocket text-to-mask model finds what it names."""
+"""Masks in the pocket world: a grammar reads the instruction, the pocket text-to-mask model finds what it
+names."""
 
 from __future__ import annotations
 
@@ -37,8 +38,8 @@ class PocketMasker:
         ids = tokenize(phrase)
         if not any(i > 1 and VOCABULARY[i] not in ("the", "of", "head") for i in ids):
             raise UserError(
-                f'the pocket mask model does not know the words of "{phrase}": give --mask FILE, or --region with '
-                f'a phrase it knows, for instance "the animal" or "the background"'
+                f'the pocket mask model does not know the words of "{phrase}": give --mask FILE, or --region '
+                f'with a phrase it knows, for instance "the animal" or "the background"'
             )
         height, width = clip.size
         scale = SIDE / min(height, width)

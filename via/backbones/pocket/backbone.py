@@ -77,7 +77,8 @@ class PocketBackbone:
         generator: torch.Generator,
         dropout: bool = True,
     ) -> torch.Tensor:
-        """Squared error of x0 at uniform timesteps with InstructPix2Pix's dropout of text (10 %) and image (10 %)."""
+        """Squared error of x0 at uniform timesteps with InstructPix2Pix's dropout of text (10 %) and image
+        (10 %)."""
         image_latents, wanted = self.encode(source), self.encode(edited)
         n = len(wanted)
         with torch.no_grad():
@@ -88,7 +89,9 @@ class PocketBackbone:
             tokens = torch.where(draw < 0.10, null, tokens)
             image_latents = image_latents * ((draw < 0.05) | (draw >= 0.15))[..., None]
         signal = self.unet.signal
-        steps = torch.randint(len(signal), (n,), generator=generator, device=generator.device).to(wanted.device)
+        steps = torch.randint(len(signal), (n,), generator=generator, device=generator.device).to(
+            wanted.device
+        )
         noise = torch.randn(wanted.shape, generator=generator, device=generator.device).to(wanted)
         scale = signal[steps][:, None, None, None]
         noisy = scale * wanted + (1 - scale.square()).sqrt() * noise

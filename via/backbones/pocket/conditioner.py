@@ -1,8 +1,9 @@
 """Image and instruction to condition tokens: a small multimodal encoder and an edit head of MGIE's structure.
 
-As in MGIE the words see the picture, so that the condition differs from frame to frame: the encoder reads patch tokens,
-words and eight [IMG] tokens; the edit head maps the last eight states, plus the [IMG] embeddings, to the tokens that the
-U-Net attends to. In place of MGIE's language loss, linear classifiers name what the tokens should carry.
+As in MGIE the words see the picture, so that the condition differs from frame to frame: the encoder reads
+patch tokens, words and eight [IMG] tokens; the edit head maps the last eight states, plus the [IMG]
+embeddings, to the tokens that the U-Net attends to. In place of MGIE's language loss, linear classifiers name
+what the tokens should carry.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ IMAGE_TOKENS = 8
 
 
 class Named(NamedTuple):
-    """What the encoder says about an edit, as logits: (n, classes) each, and the edit region (n, h/2, w/2)."""
+    """What the encoder says about an edit, as logits: (n, classes) each, and the edit region (n, h/2,
+    w/2)."""
 
     kind: torch.Tensor
     argument: torch.Tensor
@@ -52,7 +54,9 @@ class EditHead(nn.Module):
         self.encoder = nn.TransformerEncoder(
             nn.TransformerEncoderLayer(**layer, **flags), 2, nn.LayerNorm(width), enable_nested_tensor=False
         )
-        self.decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(**layer, **flags), 2, nn.LayerNorm(width))
+        self.decoder = nn.TransformerDecoder(
+            nn.TransformerDecoderLayer(**layer, **flags), 2, nn.LayerNorm(width)
+        )
         self.out = nn.Linear(width, width)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -62,7 +66,8 @@ class EditHead(nn.Module):
 
 
 class PocketConditioner(ModelMixin, ConfigMixin):
-    """Source latents and words to 1 + 16 condition tokens; the first names the argument, equal for all frames."""
+    """Source latents and words to 1 + 16 condition tokens; the first names the argument, equal for all
+    frames."""
 
     @register_to_config
     def __init__(
@@ -99,7 +104,8 @@ class PocketConditioner(ModelMixin, ConfigMixin):
         self.name_token = nn.Linear(arguments, width)
 
     def forward(self, latents: torch.Tensor, words: torch.Tensor) -> tuple[torch.Tensor, Named]:
-        """Tokens (n, 17, width) and what they are said to be, of latents (n, 16, h, w) and word ids (n, 12)."""
+        """Tokens (n, 17, width) and what they are said to be, of latents (n, 16, h, w) and word ids (n,
+        12)."""
         patches = self.patches(torch.cat([latents, coordinate_planes(latents)], dim=1))
         n, width, h, w = patches.shape
         positions = sine_positions(h, w, width).to(patches)
@@ -120,6 +126,7 @@ class PocketConditioner(ModelMixin, ConfigMixin):
         return torch.cat([name[:, None], tokens], dim=1), Named(**logits, region=region)
 
     def null(self) -> torch.Tensor:
-        """The tokens (1, 17, width) of no instruction: the head on zeros plus the [IMG] embeddings, and no name."""
+        """The tokens (1, 17, width) of no instruction: the head on zeros plus the [IMG] embeddings, and no
+        name."""
         tokens = self.head(self.image_tokens[None])
         return torch.cat([torch.zeros_like(tokens[:, :1]), tokens], dim=1)

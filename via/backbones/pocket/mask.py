@@ -1,4 +1,5 @@
-"""Text to mask, shaped like CLIPSeg: picture and phrase meet in a small transformer, whose tokens a decoder unfolds."""
+"""Text to mask, shaped like CLIPSeg: picture and phrase meet in a small transformer, whose tokens a decoder
+unfolds."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from via.backbones.pocket.vae import Residual
 
 
 class PocketMask(ModelMixin, ConfigMixin):
-    """Logits of the region that a phrase names: frames (n, 3, H, W) in [-1, 1] and word ids (n, 12) to (n, H, W).
+    """Logits of the region that a phrase names: frames (n, 3, H, W) in [-1, 1] and word ids (n, 12) to (n, H,
+    W).
 
     H and W are multiples of 8.
     """
@@ -30,7 +32,9 @@ class PocketMask(ModelMixin, ConfigMixin):
         )
         self.encoder = nn.TransformerEncoder(layer, layers, nn.LayerNorm(width), enable_nested_tensor=False)
         self.widen = nn.Sequential(nn.Conv2d(width + 48, 48, 1), Residual(48), nn.Conv2d(48, 16 * 8, 1))
-        self.finish = nn.Sequential(nn.Conv2d(3 + 8, 12, 3, padding=1), nn.SiLU(), nn.Conv2d(12, 1, 3, padding=1))
+        self.finish = nn.Sequential(
+            nn.Conv2d(3 + 8, 12, 3, padding=1), nn.SiLU(), nn.Conv2d(12, 1, 3, padding=1)
+        )
 
     def forward(self, frames: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
         quarter = self.quarter(F.pixel_unshuffle(frames, 4))  # (n, 48, H/4, W/4)

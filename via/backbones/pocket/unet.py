@@ -1,4 +1,5 @@
-"""The pocket U-Net: diffusers' own, told where it is, and predicting the edited latents as a change to the source's."""
+"""The pocket U-Net: diffusers' own, told where it is, and predicting the edited latents as a change to the
+source's."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ def scheduler() -> DDIMScheduler:
 
 
 def coordinate_planes(like: torch.Tensor) -> torch.Tensor:
-    """Fixed planes (n, 8, h, w): x and y in [-1, 1], and their first sines and cosines, for a tensor (n, c, h, w)."""
+    """Fixed planes (n, 8, h, w): x and y in [-1, 1], and their first sines and cosines, for a tensor (n, c,
+    h, w)."""
     n, _, h, w = like.shape
     y = (torch.arange(h, device=like.device) * 2 + 1) / h - 1
     x = (torch.arange(w, device=like.device) * 2 + 1) / w - 1
@@ -40,11 +42,12 @@ def coordinate_planes(like: torch.Tensor) -> torch.Tensor:
 
 
 class PocketUNet(UNet2DConditionModel):
-    """UNet2DConditionModel with the signature of InstructPix2Pix's, from (n, 32, h, w) to x0 of (n, 16, h, w).
+    """UNet2DConditionModel with the signature of InstructPix2Pix's, from (n, 32, h, w) to x0 of (n, 16, h,
+    w).
 
-    Inside: the noisy latents are scaled to their linear estimate of x0 (nothing at t = 999, where they are pure noise), the
-    position is given as planes, the first condition token enters the time embedding as well, and the output is added to the
-    source's latents.
+    Inside: the noisy latents are scaled to their linear estimate of x0 (nothing at t = 999, where they are
+    pure noise), the position is given as planes, the first condition token enters the time embedding as well,
+    and the output is added to the source's latents.
     """
 
     @register_to_config
@@ -88,7 +91,8 @@ class PocketUNet(UNet2DConditionModel):
         return_dict: bool = True,
         **keywords: Any,
     ) -> UNet2DConditionOutput | tuple[torch.Tensor]:
-        """x0 (n, 16, h, w) from noisy and source latents (n, 16 + 16, h, w) and condition tokens (n, L, d)."""
+        """x0 (n, 16, h, w) from noisy and source latents (n, 16 + 16, h, w) and condition tokens (n, L,
+        d)."""
         noisy, source = sample.chunk(2, dim=1)
         steps = torch.as_tensor(timestep, device=sample.device).long().expand(len(sample))
         noisy = noisy * self.signal[steps][:, None, None, None].to(noisy.dtype)

@@ -1,7 +1,8 @@
 """The pocket VAE: deterministic, eight pixels to a latent cell, sixteen channels of unit variance.
 
-The encoder is a linear map of 8x8 patches (started from their principal components) plus a small convolutional
-correction; the decoder is the inverse map plus a convolutional one that finishes at full size, without block edges.
+The encoder is a linear map of 8x8 patches (started from their principal components) plus a small
+convolutional correction; the decoder is the inverse map plus a convolutional one that finishes at full size,
+without block edges.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def _zeroed(conv: nn.Conv2d) -> nn.Conv2d:
 
 
 class PocketVAE(ModelMixin, ConfigMixin):
-    """Encoder and decoder with the calls of diffusers' AutoencoderKL; pixels in [-1, 1], latents whitened per channel."""
+    """Encoder and decoder with the calls of diffusers' AutoencoderKL; pixels in [-1, 1], latents whitened per
+    channel."""
 
     @register_to_config
     def __init__(
@@ -83,7 +85,8 @@ class PocketVAE(ModelMixin, ConfigMixin):
         self.register_buffer("latent_std", torch.ones(latent_channels))
 
     def encode(self, x: torch.Tensor, return_dict: bool = True) -> AutoencoderKLOutput:
-        """Whitened latents (n, 16, H/8, W/8) of pixels (n, 3, H, W) in [-1, 1], as a distribution of no width."""
+        """Whitened latents (n, 16, H/8, W/8) of pixels (n, 3, H, W) in [-1, 1], as a distribution of no
+        width."""
         patches = F.pixel_unshuffle(x, PATCH)
         latents = self.encode_linear(patches) + self.encode_residual(patches)
         latents = (latents - self.latent_mean[:, None, None]) / self.latent_std[:, None, None]
@@ -106,7 +109,8 @@ class PocketVAE(ModelMixin, ConfigMixin):
 
     @torch.no_grad()
     def start_from_principal_components(self, frames: torch.Tensor) -> None:
-        """Set the linear maps to the principal components of the 8x8 patches of frames (n, 3, H, W) in [-1, 1]."""
+        """Set the linear maps to the principal components of the 8x8 patches of frames (n, 3, H, W) in [-1,
+        1]."""
         patches = F.pixel_unshuffle(frames, PATCH).permute(0, 2, 3, 1).flatten(0, 2)  # (m, 192)
         mean = patches.mean(0)
         _, values, basis = torch.linalg.svd(patches - mean, full_matrices=False)
@@ -120,7 +124,8 @@ class PocketVAE(ModelMixin, ConfigMixin):
 
     @torch.no_grad()
     def whiten(self, frames: torch.Tensor) -> None:
-        """Measure the latents' mean and deviation per channel on frames (n, 3, H, W), and work on whitened ones from now on."""
+        """Measure the latents' mean and deviation per channel on frames (n, 3, H, W), and work on whitened
+        ones from now on."""
         self.latent_mean.zero_()
         self.latent_std.fill_(1.0)
         latents = self.encode(frames).latent_dist.mode()

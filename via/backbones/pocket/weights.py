@@ -1,4 +1,5 @@
-"""Models on disk: a folder with config.json, safetensors in half precision, and a card that holds their sha256."""
+"""Models on disk: a folder with config.json, safetensors in half precision, and a card that holds their
+sha256."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ def write(path: Path, text: str) -> None:
 
 
 def save(model: torch.nn.Module, config: dict[str, Any], folder: Path, file: str = FILE) -> None:
-    """Write a model's weights as float16 and the arguments of its class; the card is written by `write_card`."""
+    """Write a model's weights as float16 and the arguments of its class; the card is written by
+    `write_card`."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
@@ -41,11 +43,14 @@ def save(model: torch.nn.Module, config: dict[str, Any], folder: Path, file: str
     beside = folder / (file + ".part")
     save_file(tensors, beside)
     os.replace(beside, folder / file)
-    write(folder / "config.json", json.dumps({"_class_name": type(model).__name__, **config}, indent=2) + "\n")
+    write(
+        folder / "config.json", json.dumps({"_class_name": type(model).__name__, **config}, indent=2) + "\n"
+    )
 
 
 def write_card(folder: Path, card: dict[str, Any]) -> None:
-    """Write card.json with the sha256 of every weights file in the folder beside what is known of the model."""
+    """Write card.json with the sha256 of every weights file in the folder beside what is known of the
+    model."""
     digests = {path.name: sha256(path) for path in sorted(folder.glob("*.safetensors"))}
     write(folder / "card.json", json.dumps({**card, "sha256": digests}, indent=2) + "\n")
 
@@ -55,7 +60,9 @@ def read_card(folder: Path) -> dict[str, Any]:
     try:
         return dict(json.loads((folder / "card.json").read_text()))
     except FileNotFoundError:
-        raise UserError(f"{folder}: no model here (no card.json); train it with: via models train {folder.name}") from None
+        raise UserError(
+            f"{folder}: no model here (no card.json); train it with: via models train {folder.name}"
+        ) from None
 
 
 def check(folder: Path, file: str = FILE) -> None:
@@ -72,7 +79,8 @@ def check(folder: Path, file: str = FILE) -> None:
 
 
 def load(kind: type[M], folder: Path, file: str = FILE) -> M:
-    """The model of a folder in float32, ready for inference. Raises UserError when the file is not the card's."""
+    """The model of a folder in float32, ready for inference. Raises UserError when the file is not the
+    card's."""
     check(folder, file)
     config = json.loads((folder / "config.json").read_text())
     config.pop("_class_name")

@@ -1,4 +1,5 @@
-"""Training the pocket models: `loop.train(name)` runs one of the tasks of `TASKS`, and resumes where it stopped."""
+"""Training the pocket models: `loop.train(name)` runs one of the tasks of `TASKS`, and resumes where it
+stopped."""
 
 TASKS = {
     "vae": "via.backbones.pocket.training.vae:VAETraining",

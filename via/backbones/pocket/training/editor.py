@@ -1,4 +1,5 @@
-"""Training of the pocket editor: conditioner and U-Net together, on pairs that show one of the valid answers."""
+"""Training of the pocket editor: conditioner and U-Net together, on pairs that show one of the valid
+answers."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ class Editor(nn.Module):
 
 @torch.no_grad()
 def pixel_influence(vae: PocketVAE, latents: torch.Tensor) -> torch.Tensor:
-    """Root mean square change of the pixels that unit noise in each latent channel causes, divided by its mean: (c,)."""
+    """Root mean square change of the pixels that unit noise in each latent channel causes, divided by its
+    mean: (c,)."""
     plain = vae.decode(latents).sample
     noise = torch.randn(latents[:, 0].shape, generator=torch.Generator().manual_seed(0)).to(latents)
     change = []
@@ -59,7 +61,9 @@ class EditorTraining:
         self.sampler = Sampler("train")
         self.vae = weights.load(PocketVAE, weights.WEIGHTS / "vae").to(device)
         self.model = Editor().to(device)
-        if device.type == "cpu":  # plain products are three times as fast there as the fused kernel, backwards
+        if (
+            device.type == "cpu"
+        ):  # plain products are three times as fast there as the fused kernel, backwards
             self.model.unet.set_attn_processor(AttnProcessor())
         self.schedule = scheduler()
         self.signal = self.schedule.alphas_cumprod.sqrt().to(device)
@@ -76,7 +80,9 @@ class EditorTraining:
     def _words(self, samples: list[Sample]) -> torch.Tensor:
         return torch.tensor([tokenize(s.instruction) for s in samples], device=self.device)
 
-    def loss(self, count: int, rng: np.random.Generator, precision: torch.dtype) -> tuple[torch.Tensor, dict[str, float]]:
+    def loss(
+        self, count: int, rng: np.random.Generator, precision: torch.dtype
+    ) -> tuple[torch.Tensor, dict[str, float]]:
         samples = [self.sampler.draw(rng) for _ in range(count)]
         latents = self._latents([s.source for s in samples] + [s.edited for s in samples], precision)
         source, edited = latents.chunk(2)
@@ -98,7 +104,9 @@ class EditorTraining:
         square = (x0 - edited).square() * self.influence[:, None, None]
         denoising = (square * (1 + 3 * cells * local)).mean()
         naming = sum(
-            F.cross_entropy(logits.float(), torch.tensor([getattr(s, name) for s in samples], device=self.device))
+            F.cross_entropy(
+                logits.float(), torch.tensor([getattr(s, name) for s in samples], device=self.device)
+            )
             for name, logits in zip(("kind", "argument", "subject", "answer"), named)
         )
         region = F.binary_cross_entropy_with_logits(named.region.float(), F.avg_pool2d(masks, 16)[:, 0])
@@ -115,7 +123,8 @@ class EditorTraining:
 
     @torch.no_grad()
     def evaluate(self) -> tuple[dict[str, float], np.ndarray]:
-        """PSNR (dB) inside the mask to the answer shown, ten steps without guidance, and a picture of some."""
+        """PSNR (dB) inside the mask to the answer shown, ten steps without guidance, and a picture of
+        some."""
         source = self._latents([s.source for s in self.held_out], torch.float32)
         tokens, named = self.model.conditioner(source, self._words(self.held_out))
         noise = torch.from_numpy(np.random.default_rng(2).standard_normal(source[:1].shape, dtype=np.float32))
@@ -126,7 +135,9 @@ class EditorTraining:
             latents = self.schedule.step(x0, t, latents).prev_sample
         pixels = self.vae.decode(latents).sample.clamp(-1, 1)
         wanted = to_pixels([s.edited for s in self.held_out], self.device)
-        masks = torch.from_numpy(np.stack([s.mask for s in self.held_out])).to(self.device)[:, None].float() / 255
+        masks = (
+            torch.from_numpy(np.stack([s.mask for s in self.held_out])).to(self.device)[:, None].float() / 255
+        )
         square = ((pixels - wanted) / 2).square().mean(1, keepdim=True)
         kinds = torch.tensor([s.kind for s in self.held_out])
         figures = {}
@@ -138,7 +149,11 @@ class EditorTraining:
             np.mean(named.argument.argmax(-1).cpu().numpy() == [s.argument for s in self.held_out])
         )
         order = torch.argsort(kinds, stable=True)[:: max(1, len(kinds) // 20)][:20]
-        rows = [to_pixels([self.held_out[i].source for i in order], self.device), pixels[order], wanted[order]]
+        rows = [
+            to_pixels([self.held_out[i].source for i in order], self.device),
+            pixels[order],
+            wanted[order],
+        ]
         picture = torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)
         return figures, ((picture + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
 
@@ -152,7 +167,7 @@ class EditorTraining:
             folder / "card.json",
             json.dumps(
                 {
-                    "what": "pocket editor: InstructPix2Pix U-Net conditioned by image and instruction (MGIE's edit head)",
+                    "what": "pocket editor: an InstructPix2Pix U-Net with MGIE's edit head",
                     "recipe": vars(self.plan),
                     "samples": int(log[-1]["samples"]),
                     "hours": round(hours, 2),

@@ -1,7 +1,8 @@
 """One training loop for all pocket models: workers that average gradients, checkpoints, a log, pictures.
 
-On a CPU each worker is a process of one thread; on a GPU there is one worker with a larger batch, fed by several processes.
-What a step draws depends on (seed, step, worker) alone, so a run that was killed goes on as it would have.
+On a CPU each worker is a process of one thread; on a GPU there is one worker with a larger batch, fed by
+several processes. What a step draws depends on (seed, step, worker) alone, so a run that was killed goes on
+as it would have.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ EVERY = 500  # steps between checkpoints, pictures and held-out figures
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast: `samples` in all, `batch` a step over all workers, peak learning rate, weight decay."""
+    """How long and how fast: `samples` in all, `batch` a step over all workers, peak learning rate, weight
+    decay."""
 
     samples: int
     batch: int
@@ -56,7 +58,9 @@ class Training(Protocol):
 
     def __init__(self, device: torch.device) -> None: ...
 
-    def loss(self, count: int, rng: np.random.Generator, precision: torch.dtype) -> tuple[torch.Tensor, dict[str, float]]:
+    def loss(
+        self, count: int, rng: np.random.Generator, precision: torch.dtype
+    ) -> tuple[torch.Tensor, dict[str, float]]:
         """The loss of `count` fresh samples and the figures to log."""
         ...
 
@@ -99,7 +103,9 @@ class Weights:
 
     def step(self, step: int, workers: int) -> None:
         """Average the gradients over the workers, clip them to norm 1, move weights and average."""
-        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).float().flatten() for p in self.parameters])
+        flat = torch.cat(
+            [(torch.zeros_like(p) if p.grad is None else p.grad).float().flatten() for p in self.parameters]
+        )
         if workers > 1:
             dist.all_reduce(flat)
             flat /= workers
@@ -132,11 +138,14 @@ class Weights:
         self.show(self.master)
 
 
-def train(name: str, folder: Path, samples: int | None = None, workers: int | None = None, device: str = "auto") -> Path:
-    """Train a pocket model to the end of its plan, resuming from `folder`, and return the folder of its weights.
+def train(
+    name: str, folder: Path, samples: int | None = None, workers: int | None = None, device: str = "auto"
+) -> Path:
+    """Train a pocket model to the end of its plan, resuming from `folder`, and return the folder of its
+    weights.
 
-    `samples` overrides the plan's length (also of a run that is resumed). `workers` is the number of processes on a CPU,
-    by default one for each core.
+    `samples` overrides the plan's length (also of a run that is resumed). `workers` is the number of
+    processes on a CPU, by default one for each core.
     """
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     count = 1 if where != "cpu" else (workers or os.cpu_count() or 1)
@@ -154,7 +163,9 @@ def _work(rank: int, workers: int, name: str, folder: Path, samples: int | None,
     if where == "cpu":
         torch.set_num_threads(1)
     if workers > 1:
-        dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=workers)
+        dist.init_process_group(
+            "gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=workers
+        )
     device = torch.device(where)
     module, _, attribute = TASKS[name].partition(":")
     torch.manual_seed(0)
@@ -177,8 +188,12 @@ def _work(rank: int, workers: int, name: str, folder: Path, samples: int | None,
     steps = plan.samples // plan.batch
     start, seen = time.monotonic(), {}
     with Progress(
-        TextColumn(name), BarColumn(), TextColumn("{task.completed}/{task.total} steps {task.fields[figures]}"),
-        TimeElapsedColumn(), TimeRemainingColumn(), disable=rank > 0,
+        TextColumn(name),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} steps {task.fields[figures]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        disable=rank > 0,
     ) as progress:
         bar = progress.add_task(name, total=steps, completed=step, figures="")
         while step < steps:
@@ -191,7 +206,9 @@ def _work(rank: int, workers: int, name: str, folder: Path, samples: int | None,
             step += 1
             seen = {key: 0.98 * seen.get(key, value) + 0.02 * value for key, value in figures.items()}
             if rank == 0:
-                progress.update(bar, completed=step, figures=" ".join(f"{k} {v:.3f}" for k, v in seen.items()))
+                progress.update(
+                    bar, completed=step, figures=" ".join(f"{k} {v:.3f}" for k, v in seen.items())
+                )
             if step % EVERY == 0 or step == steps:
                 if rank == 0:
                     spent = hours + (time.monotonic() - start) / 3600

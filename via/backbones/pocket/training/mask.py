@@ -28,7 +28,9 @@ class PhraseSampler:
         self.background = Sampler(split, edits=["background"])
         self.accessory = Sampler(split, edits=["accessory"])
 
-    def draw(self, rng: np.random.Generator, ask: str | None = None) -> tuple[np.ndarray, str, np.ndarray, str]:
+    def draw(
+        self, rng: np.random.Generator, ask: str | None = None
+    ) -> tuple[np.ndarray, str, np.ndarray, str]:
         """Frame uint8 (H, W, 3), phrase, mask uint8 (H, W), and which kind of phrase it is (of SHARES)."""
         ask = ask or str(rng.choice(list(SHARES), p=list(SHARES.values())))
         sample: Sample = (
@@ -77,7 +79,9 @@ class MaskTraining:
         masks = torch.from_numpy(np.stack([mask for *_, mask, _ in drawn])).to(self.device).float() / 255
         return frames, words, masks
 
-    def loss(self, count: int, rng: np.random.Generator, precision: torch.dtype) -> tuple[torch.Tensor, dict[str, float]]:
+    def loss(
+        self, count: int, rng: np.random.Generator, precision: torch.dtype
+    ) -> tuple[torch.Tensor, dict[str, float]]:
         frames, words, masks = self._tensors([self.sampler.draw(rng) for _ in range(count)])
         logits = self.model(frames.to(precision), words).float()
         crossentropy = F.binary_cross_entropy_with_logits(logits, masks)

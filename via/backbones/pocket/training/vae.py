@@ -46,7 +46,9 @@ class VAETraining:
         self.model.start_from_principal_components(frames)
         self.frames = frames
 
-    def loss(self, count: int, rng: np.random.Generator, precision: torch.dtype) -> tuple[torch.Tensor, dict[str, float]]:
+    def loss(
+        self, count: int, rng: np.random.Generator, precision: torch.dtype
+    ) -> tuple[torch.Tensor, dict[str, float]]:
         crops = []
         for _ in range(count):
             frame = self.sampler.frame(rng)
@@ -84,7 +86,10 @@ class VAETraining:
                 "samples": int(log[-1]["samples"]),
                 "hours": round(hours, 2),
                 "held_out": self.evaluate()[0],
-                "curve": [{k: round(line[k], 3) for k in ("samples", "held_out_source", "held_out_edited")} for line in log],
+                "curve": [
+                    {k: round(line[k], 3) for k in ("samples", "held_out_source", "held_out_edited")}
+                    for line in log
+                ],
             },
         )
         return folder
