@@ -195,19 +195,13 @@ def _chooser(out: Path) -> Choose:
         labels = [f"{number}   score {score:.4f}" for number, score in enumerate(scores)]
         contact_sheet(list(candidates), labels).save(sheet)
         best = max(range(len(scores)), key=scores.__getitem__)
-        chosen: int = typer.prompt(
-            f"look at {sheet}; which candidate", default=best, type=typer_range(len(scores))
-        )
-        return chosen
+        while True:
+            answer = typer.prompt(f"look at {sheet}; which candidate", default=best, type=int)
+            if 0 <= answer < len(scores):
+                return int(answer)
+            typer.echo(f"there is no candidate {answer}: 0 to {len(scores) - 1}")
 
     return choose
-
-
-def typer_range(count: int) -> Any:
-    """What a prompt accepts: a whole number below `count`."""
-    import click
-
-    return click.IntRange(0, count - 1)
 
 
 def _remembered(frames: Iterator[Frame], editor: Any, kept: dict[int, Frame]) -> Iterator[Frame]:

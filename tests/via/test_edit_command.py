@@ -4,14 +4,16 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from data.types import UserError
 from data.video import open_clip, write_mp4
 from via import commands
-from via.cli import command
 from via.commands import Excerpt, frame_range
 
+app = typer.Typer()
+app.command()(commands.edit)
 FAST = ["--set", "steps=2", "--set", "root_candidates=2", "--set", "tuning_steps=1", "--size", "32"]
 
 
@@ -33,8 +35,8 @@ def tiny(monkeypatch, frame_conditioned):
     )
 
 
-def via_edit(*arguments):
-    return CliRunner().invoke(command("edit"), [str(a) for a in arguments])
+def via_edit(*arguments, answers=None):
+    return CliRunner().invoke(app, [str(a) for a in arguments], input=answers)
 
 
 def test_a_film_comes_back_with_its_length_size_and_rate(tiny, film, tmp_path):
@@ -115,10 +117,9 @@ def test_an_interrupt_leaves_no_half_written_file_and_says_what_is_kept(tiny, fi
 
 def test_a_chosen_candidate_is_asked_for_over_a_contact_sheet(tiny, film, tmp_path):
     out = tmp_path / "out.mp4"
-    result = CliRunner().invoke(
-        command("edit"), [str(film), "make it sepia", "-o", str(out), "--choose-root", *FAST], input="7\n1\n"
-    )
+    result = via_edit(film, "make it sepia", "-o", out, "--choose-root", *FAST, answers="7\n1\n")
     assert result.exit_code == 0, result.output
+    assert "there is no candidate 7: 0 to 1" in result.output
     assert (tmp_path / "out.roots.png").exists()
 
 
