@@ -5,6 +5,7 @@ import json
 import pytest
 from study_folders import ABOUT, make_study
 from typer.testing import CliRunner
+from visitor import opened, put, to_tasks
 
 from benchmarks.records import Score, append, read_run
 from data.types import UserError
@@ -114,8 +115,6 @@ def test_status_and_import_of_a_server_nobody_started_say_so(study_folder):
 
 
 def test_answers_of_the_server_are_imported_again_as_they_stand(study_folder):
-    from test_study_server import opened, put, to_tasks
-
     server = application(study_folder)
     study = read_study(study_folder)
     client = opened((server, study, read_key(study_folder), study_folder))
