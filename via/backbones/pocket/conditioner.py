@@ -8,7 +8,7 @@ what the tokens should carry.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -47,16 +47,20 @@ class EditHead(nn.Module):
 
     def __init__(self, width: int, queries: int) -> None:
         super().__init__()
-        layer = {"d_model": width, "nhead": 4, "dim_feedforward": 2 * width, "dropout": 0.0}
-        flags = {"batch_first": True, "norm_first": True}
+        settings: dict[str, Any] = {
+            "d_model": width,
+            "nhead": 4,
+            "dim_feedforward": 2 * width,
+            "dropout": 0.0,
+            "batch_first": True,
+            "norm_first": True,
+        }
         self.into = nn.Linear(width, width)
         self.queries = nn.Parameter(torch.randn(1, queries, width))
         self.encoder = nn.TransformerEncoder(
-            nn.TransformerEncoderLayer(**layer, **flags), 2, nn.LayerNorm(width), enable_nested_tensor=False
+            nn.TransformerEncoderLayer(**settings), 2, nn.LayerNorm(width), enable_nested_tensor=False
         )
-        self.decoder = nn.TransformerDecoder(
-            nn.TransformerDecoderLayer(**layer, **flags), 2, nn.LayerNorm(width)
-        )
+        self.decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(**settings), 2, nn.LayerNorm(width))
         self.out = nn.Linear(width, width)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -65,7 +69,7 @@ class EditHead(nn.Module):
         return self.out(self.decoder(self.queries.expand(len(hidden), -1, -1), memory))
 
 
-class PocketConditioner(ModelMixin, ConfigMixin):
+class PocketConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Source latents and words to 1 + 16 condition tokens; the first names the argument, equal for all
     frames."""
 

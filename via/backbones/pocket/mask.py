@@ -13,7 +13,7 @@ from via.backbones.pocket.conditioner import sine_positions
 from via.backbones.pocket.vae import Residual
 
 
-class PocketMask(ModelMixin, ConfigMixin):
+class PocketMask(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Logits of the region that a phrase names: frames (n, 3, H, W) in [-1, 1] and word ids (n, 12) to (n, H,
     W).
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
 from diffusers.configuration_utils import register_to_config
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel, UNet2DConditionOutput
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import nn
 
 PLANES = 8
@@ -50,6 +50,8 @@ class PocketUNet(UNet2DConditionModel):
     and the output is added to the source's latents.
     """
 
+    signal: torch.Tensor  # sqrt(alpha-bar) of every training timestep, (1000,)
+
     @register_to_config
     def __init__(
         self,
@@ -79,10 +81,10 @@ class PocketUNet(UNet2DConditionModel):
         )
         self.register_to_config(in_channels=in_channels)
         self.register_buffer("signal", scheduler().alphas_cumprod.sqrt(), persistent=False)
-        nn.init.zeros_(self.conv_out.weight)
-        nn.init.zeros_(self.conv_out.bias)
+        for parameter in self.conv_out.parameters():  # the change starts as none
+            nn.init.zeros_(parameter)
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         sample: torch.Tensor,
         timestep: torch.Tensor | float | int,

@@ -7,6 +7,8 @@ without block edges.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -36,15 +38,19 @@ class Residual(nn.Module):
         return x + self.body(x)
 
 
-def _zeroed(conv: nn.Conv2d) -> nn.Conv2d:
-    nn.init.zeros_(conv.weight)
-    nn.init.zeros_(conv.bias)
+def zeroed(conv: nn.Conv2d) -> nn.Conv2d:
+    """The convolution with weights and bias set to zero: what it is added to starts as it is."""
+    for parameter in conv.parameters():
+        nn.init.zeros_(parameter)
     return conv
 
 
-class PocketVAE(ModelMixin, ConfigMixin):
+class PocketVAE(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Encoder and decoder with the calls of diffusers' AutoencoderKL; pixels in [-1, 1], latents whitened per
     channel."""
+
+    latent_mean: torch.Tensor
+    latent_std: torch.Tensor
 
     @register_to_config
     def __init__(
@@ -63,7 +69,7 @@ class PocketVAE(ModelMixin, ConfigMixin):
             nn.Conv2d(patch, encoder_width, 3, padding=1),
             Residual(encoder_width),
             nn.SiLU(),
-            _zeroed(nn.Conv2d(encoder_width, latent_channels, 1)),
+            zeroed(nn.Conv2d(encoder_width, latent_channels, 1)),
         )
         self.decode_linear = nn.Conv2d(latent_channels, patch, 1)
         self.coarse = nn.Sequential(
@@ -76,11 +82,11 @@ class PocketVAE(ModelMixin, ConfigMixin):
             Residual(finish_width), Residual(finish_width), nn.Conv2d(finish_width, 16 * (3 + 16), 1)
         )
         self.finish = nn.Sequential(
-            nn.Conv2d(3 + 16, 16, 3, padding=1), nn.SiLU(), _zeroed(nn.Conv2d(16, 3, 3, padding=1))
+            nn.Conv2d(3 + 16, 16, 3, padding=1), nn.SiLU(), zeroed(nn.Conv2d(16, 3, 3, padding=1))
         )
         with torch.no_grad():  # the picture itself starts as the linear map's
-            self.middle[-1].weight[: 3 * 16].zero_()
-            self.middle[-1].bias[: 3 * 16].zero_()
+            for parameter in self.middle[-1].parameters():
+                parameter[: 3 * 16].zero_()
         self.register_buffer("latent_mean", torch.zeros(latent_channels))
         self.register_buffer("latent_std", torch.ones(latent_channels))
 
@@ -93,7 +99,7 @@ class PocketVAE(ModelMixin, ConfigMixin):
         parameters = torch.cat([latents, torch.full_like(latents, -30.0)], dim=1)
         return AutoencoderKLOutput(latent_dist=DiagonalGaussianDistribution(parameters, deterministic=True))
 
-    def decode(self, z: torch.Tensor, return_dict: bool = True, generator: object = None) -> DecoderOutput:
+    def decode(self, z: torch.Tensor, return_dict: bool = True, generator: object = None) -> Any:
         """Pixels (n, 3, H, W), about [-1, 1], of whitened latents (n, 16, H/8, W/8)."""
         z = z * self.latent_std[:, None, None] + self.latent_mean[:, None, None]
         base = F.pixel_shuffle(self.decode_linear(z), PATCH)  # (n, 3, H, W)
@@ -105,7 +111,8 @@ class PocketVAE(ModelMixin, ConfigMixin):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The reconstruction of x."""
-        return self.decode(self.encode(x).latent_dist.mode()).sample
+        restored: torch.Tensor = self.decode(self.encode(x).latent_dist.mode(), return_dict=False)[0]
+        return restored
 
     @torch.no_grad()
     def start_from_principal_components(self, frames: torch.Tensor) -> None:
@@ -115,12 +122,11 @@ class PocketVAE(ModelMixin, ConfigMixin):
         mean = patches.mean(0)
         _, values, basis = torch.linalg.svd(patches - mean, full_matrices=False)
         scale = values / len(patches) ** 0.5
-        kept = basis[: self.config.latent_channels] / scale[: self.config.latent_channels, None]  # (16, 192)
-        self.encode_linear.weight.copy_(kept[:, :, None, None])
-        self.encode_linear.bias.copy_(-kept @ mean)
+        channels = len(self.latent_mean)
+        kept = basis[:channels] / scale[:channels, None]  # (16, 192)
         inverse = torch.linalg.pinv(kept)  # (192, 16)
-        self.decode_linear.weight.copy_(inverse[:, :, None, None])
-        self.decode_linear.bias.copy_(mean)
+        self.encode_linear.load_state_dict({"weight": kept[:, :, None, None], "bias": -kept @ mean})
+        self.decode_linear.load_state_dict({"weight": inverse[:, :, None, None], "bias": mean})
 
     @torch.no_grad()
     def whiten(self, frames: torch.Tensor) -> None:

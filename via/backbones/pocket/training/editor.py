@@ -103,12 +103,10 @@ class EditorTraining:
         cells = F.avg_pool2d(masks, 8)
         square = (x0 - edited).square() * self.influence[:, None, None]
         denoising = (square * (1 + 3 * cells * local)).mean()
-        naming = sum(
-            F.cross_entropy(
-                logits.float(), torch.tensor([getattr(s, name) for s in samples], device=self.device)
-            )
-            for name, logits in zip(("kind", "argument", "subject", "answer"), named)
-        )
+        naming = torch.zeros((), device=self.device)
+        for name, logits in zip(("kind", "argument", "subject", "answer"), named):
+            labels = torch.tensor([getattr(sample, name) for sample in samples], device=self.device)
+            naming = naming + F.cross_entropy(logits.float(), labels)
         region = F.binary_cross_entropy_with_logits(named.region.float(), F.avg_pool2d(masks, 16)[:, 0])
         right = named.answer.argmax(-1).cpu().numpy() == [s.answer for s in samples]
         figures = {
@@ -132,7 +130,7 @@ class EditorTraining:
         self.schedule.set_timesteps(10, device=self.device)
         for t in self.schedule.timesteps:
             x0 = self.model.unet(torch.cat([latents, source], 1), t, tokens).sample
-            latents = self.schedule.step(x0, t, latents).prev_sample
+            latents = self.schedule.step(x0, t, latents, return_dict=False)[0]
         pixels = self.vae.decode(latents).sample.clamp(-1, 1)
         wanted = to_pixels([s.edited for s in self.held_out], self.device)
         masks = (

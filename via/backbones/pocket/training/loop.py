@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 import torch.distributed as dist
+import torch.multiprocessing.spawn as processes
 from PIL import Image
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
@@ -155,7 +156,7 @@ def train(
     if count == 1:
         _work(0, 1, name, folder, samples, where)
     else:
-        torch.multiprocessing.spawn(_work, (count, name, folder, samples, where), nprocs=count)
+        processes.spawn(_work, (count, name, folder, samples, where), nprocs=count)
     return Path((folder / "finished").read_text())
 
 
@@ -186,7 +187,8 @@ def _work(rank: int, workers: int, name: str, folder: Path, samples: int | None,
     task.model.to(precision)
     weights.show(weights.master)
     steps = plan.samples // plan.batch
-    start, seen = time.monotonic(), {}
+    start = time.monotonic()
+    seen: dict[str, float] = {}
     with Progress(
         TextColumn(name),
         BarColumn(),
