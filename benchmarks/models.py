@@ -134,7 +134,7 @@ def check_editor(folder: Path, count: int, report: Report) -> tuple[dict[str, An
 
     backbone = load(folder)
     table = editor_figures(backbone, count, report=report)
-    drift = drift_figures(backbone, clips=max(1, count // 12), report=report)
+    drift = drift_figures(backbone, clips=max(1, count // 16), report=report)
     return {"kinds": table, "drift": drift, "tokens": token_figures(backbone)}, editor_bars(table)
 
 

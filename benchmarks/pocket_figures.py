@@ -238,7 +238,7 @@ def drift_figures(
 
 
 @torch.no_grad()
-def token_figures(backbone: PocketBackbone, clips: int = 4, seed: int = 0) -> Figures:
+def token_figures(backbone: PocketBackbone, clips: int = 2, seed: int = 0) -> Figures:
     """How much the edit tokens vary, and what they do.
 
     Standard deviations across the tokens of one condition, over the frames of a clip (one instruction), and
