@@ -7,8 +7,9 @@ Questions are never pooled: one person answers them in one sitting, so they are 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from .ranking import Contests, Fit, NotIdentified
 
 LEVEL = 0.05
 DEVIANCE_LEVEL = 0.01
+Fitted = TypeVar("Fitted")
 MODELS = ("davidson", "half-win", "drop-ties", "rao-kupper")
 
 
@@ -267,14 +269,11 @@ def board(
     effects = [c.preference.design_effect for c in table if c.aspect == aspect]
     known = [effect for effect in effects if not math.isnan(effect)]
     effect = max(1.0, float(np.mean(known))) if known else 1.0
-    per_pair: dict[tuple[str, str], Fit] = {}
-    position = None
-    if "davidson" in fits and not regularise:
-        try:
-            per_pair = ranking.davidson_per_pair(contests)
-            position = ranking.davidson(sided(rows, items, pairs), position=True)
-        except NotIdentified:
-            position = None
+    can_split = "davidson" in fits and not regularise
+    per_pair = attempted(lambda: ranking.davidson_per_pair(contests)) if can_split else None
+    position = (
+        attempted(lambda: ranking.davidson(sided(rows, items, pairs), position=True)) if can_split else None
+    )
     return Board(
         aspect=aspect,
         items=items,
@@ -283,10 +282,18 @@ def board(
         reasons=reasons,
         design_effect=effect,
         ranks=ranking.rank_intervals(fits["davidson"], design_effect=effect) if "davidson" in fits else {},
-        per_pair=per_pair,
+        per_pair=per_pair or {},
         position=position,
         is_star=is_star,
     )
+
+
+def attempted(fit: Callable[[], Fitted]) -> Fitted | None:
+    """A side analysis, or None where its own votes do not determine it."""
+    try:
+        return fit()
+    except NotIdentified:
+        return None
 
 
 def fitted(model: str, contests: Contests, regularise: float) -> Fit:

@@ -14,13 +14,14 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import optimize, stats
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from data.types import UserError
 
 Array = NDArray[np.float64]
+RUNAWAY = 20.0  # odds of e^20 are no estimate of any number of votes
 
 
 class NotIdentified(UserError):
@@ -350,10 +351,33 @@ def _probabilities(features: Array, estimate: Array) -> Array:
     return weight / weight.sum(1, keepdims=True)
 
 
+def _require_overlap(features: Array, counts: Array) -> None:
+    """Raise NotIdentified where the likelihood has no maximum.
+
+    That is where a direction exists in which no observed outcome loses against another and one gains (a
+    linear program). Strong connection alone does not exclude it while the tie parameter is free: one pair
+    with wins and ties but no loss.
+    """
+    rows = [
+        features[k, seen] - features[k, other]
+        for k, seen in zip(*np.nonzero(counts))
+        for other in range(3)
+        if other != seen and not np.isnan(features[k, other, 0])
+    ]
+    gains = np.array(rows)
+    found = optimize.linprog(-gains.sum(0), A_ub=-gains, b_ub=np.zeros(len(gains)), bounds=(-1, 1))
+    if found.status != 0 or -found.fun > 1e-7:
+        raise NotIdentified(
+            "no finite ranking: abilities and the tie parameter grow together without end; collect more "
+            "votes, or use --regularise 0.5"
+        )
+
+
 def _newton_logit(features: Array, counts: Array) -> tuple[Array, Array, float]:
     """Maximum of sum counts ln softmax(features @ theta): an exponential family, so Newton with the full
     Hessian.
     """
+    _require_overlap(features, counts)
     known = np.nan_to_num(features, nan=0.0)
     n = counts.sum(1)
 
@@ -380,7 +404,12 @@ def _newton(value, derivatives, start: Array) -> tuple[Array, Array]:
     theta = start
     for _ in range(100):
         gradient, information = derivatives(theta)
-        step = np.linalg.solve(information, gradient)
+        try:
+            step = np.linalg.solve(information, gradient)
+        except np.linalg.LinAlgError:
+            raise NotIdentified(
+                "no finite ranking: the likelihood has no maximum; collect more votes"
+            ) from None
         now, scale = value(theta), 1.0
         while not value(theta + scale * step) >= now - 1e-12 * abs(now) and scale > 1e-10:
             scale /= 2
@@ -389,6 +418,8 @@ def _newton(value, derivatives, start: Array) -> tuple[Array, Array]:
             break
     else:
         raise NotIdentified("no finite ranking: the estimate did not settle in 100 Newton steps")
+    if np.max(np.abs(theta)) > RUNAWAY:
+        raise NotIdentified("no finite ranking: the estimate runs away; collect more votes")
     return theta, np.linalg.inv(derivatives(theta)[1])
 
 

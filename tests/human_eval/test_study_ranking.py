@@ -159,6 +159,14 @@ def test_the_refusal_names_the_group():
         davidson(contests_of(case))
 
 
+@pytest.mark.parametrize("fit", [davidson, rao_kupper])
+def test_one_pair_with_wins_and_ties_but_no_loss_is_refused_though_ties_link_it(fit):
+    pair = Contests.of(("x", "y"), [("x", "y", 9, 0, 3)])
+    assert len(strong_groups(pair)) == 1
+    with pytest.raises(NotIdentified):
+        fit(pair)
+
+
 boards = st.lists(
     st.tuples(st.integers(1, 30), st.integers(1, 30), st.integers(1, 15)), min_size=6, max_size=6
 )
