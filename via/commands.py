@@ -75,7 +75,7 @@ def edit(
         raise KeyboardInterrupt(f"interrupted; {out} is not written, {stages}") from None
     seconds = sum(editor.trace.seconds.values())
     where = f"region: {editor.trace.phrase}" if editor.trace.phrase else "the whole frame"
-    typer.echo(f"{out}: {len(clip)} frames, {where}, {seconds:.0f} s, {len(clip) / seconds:.1f} frames/s")
+    typer.echo(f"{out}: {len(clip)} frames, {where}, {seconds:.0f} s, {len(clip) / seconds:.2g} frames/s")
     if explain:
         from via.explain import explain as explained
 
