@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import shorten
+from textwrap import fill, shorten
 
 import numpy as np
 import pandas as pd
@@ -113,10 +113,8 @@ def show_strip(axis: Axes, name: str, strip: Frames | str | None) -> None:
         axis.spines[:].set_visible(False)
     else:
         axis.spines[:].set_color("#bbb")
-        axis.text(
-            0.5, 0.5, shorten(strip or "not in this run", 90), ha="center", va="center", wrap=True,
-            fontsize=8, transform=axis.transAxes,
-        )  # fmt: skip
+        reason = fill(shorten(strip or "not in this run", 90), 44)
+        axis.text(0.5, 0.5, reason, ha="center", va="center", fontsize=8, transform=axis.transAxes)
 
 
 def beside(frames: Frames, gap: int = 2) -> Frames:
