@@ -30,6 +30,8 @@ def stamp_text() -> str:
 @nox.session(reuse_venv=True)
 def env(session: nox.Session) -> None:
     """Install the shared environment; does nothing while pyproject.toml and constraints.txt are unchanged."""
+    for folder in (ENV.parent, ENV):  # kept by `git clean -X -e '!/.nox'` only while nothing in it is ignored
+        (folder / ".gitignore").write_text("# the project's own .gitignore names this folder\n")
     stamp = ENV / "installed.sha256"
     if stamp.exists() and stamp.read_text() == stamp_text():
         return

@@ -26,7 +26,7 @@ SHARES = {  # of kinds of edit; those with more arguments, or harder to learn, a
     "accessory": 0.12,
     "global": 0.20,
 }
-OFTEN = {"global/black and white": 4, "global/pencil sketch": 2}  # times as often as the others of their kind
+OFTEN = {"global/black and white": 4, "global/pencil sketch": 2}  # in training, times as often as others
 FRAMES, FPS = 24, 6.0  # the clips that instants are drawn from
 
 
@@ -82,8 +82,9 @@ class Sampler:
             raise ValueError(f"no edit or kind is called {unknown[0]}")
         self.split, self.size = split, size
         wanted = [e for e in ARGUMENTS if edits is None or e in edits or kind_of(e) in edits]
+        often = OFTEN if split == "train" else {}
         self.edits = {
-            kind: [e for e in wanted if kind_of(e) == kind for _ in range(OFTEN.get(e, 1))] for kind in KINDS
+            kind: [e for e in wanted if kind_of(e) == kind for _ in range(often.get(e, 1))] for kind in KINDS
         }
         self.kinds = [kind for kind in KINDS if self.edits[kind]]
         shares = np.array([SHARES[kind] for kind in self.kinds])
