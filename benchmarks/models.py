@@ -245,7 +245,10 @@ def _tables(figures: dict[str, Any]) -> list[Any]:
             continue
         lines = group if isinstance(next(iter(group.values())), dict) else {"": group}
         columns = list(dict.fromkeys(name for line in lines.values() for name in line))
-        table = Table(title, *columns)
+        table = Table()
+        table.add_column(title, no_wrap=True)
+        for column in columns:
+            table.add_column(column.replace("_", " "))
         for name, line in lines.items():
             table.add_row(name, *(f"{line[c]:.4g}" if c in line else "" for c in columns))
         tables.append(table)

@@ -275,14 +275,20 @@ def token_figures(backbone: PocketBackbone, clips: int = 2, seed: int = 0) -> Fi
 
 
 @torch.no_grad()
-def vae_figures(vae: PocketVAE, count: int = 48, seed: int = 3) -> Figures:
+def vae_figures(vae: PocketVAE, count: int = 2 * len(ARGUMENTS), seed: int = 3) -> Figures:
     """PSNR in dB of the mean square over dev frames: sources, edited frames, and stills of Big Buck Bunny."""
-    sampler, rng = Sampler("dev"), np.random.default_rng(seed)
-    samples = [sampler.draw(rng) for _ in range(count)]
+    rng = np.random.default_rng(seed)
+    sources, edited = [], []
+    for number in range(count):  # all edits in turn
+        edit = ARGUMENTS[number % len(ARGUMENTS)]
+        take, i = draw_take(rng, edit), int(rng.integers(FRAMES))
+        answers = take.answers(edit)
+        sources.append(take.source[i])
+        edited.append(answers[int(rng.integers(len(answers)))][i])
     stills = [kind for kind in kinds("dev")[len(DRAWN) :] if kind.startswith("bunny")]
     frames = {
-        "source_db": [sample.source for sample in samples],
-        "edited_db": [sample.edited for sample in samples],
+        "source_db": sources,
+        "edited_db": edited,
         "bunny_db": [
             make_canvas("dev", f"{stills[i % len(stills)]}/{i}", 128)[16:144, 48:176]
             for i in range(count // 2)

@@ -154,6 +154,11 @@ def test_occluded_frames_have_a_subject_on_both_sides_or_beside_the_post():
         assert not (subject | background).any(axis=0).all()  # the post is neither
 
 
+def test_the_card_of_the_vae_says_what_the_committed_weights_reach(backbone):
+    said = weights.read_card(weights.WEIGHTS / "vae")["check"]["psnr"]
+    assert pocket_figures.vae_figures(backbone.vae) == pytest.approx(said, abs=0.02)
+
+
 def test_an_unknown_model_is_answered_by_the_list():
     ran = run("nothing")
     assert "vae, editor, mask, clip" in str(ran.exception)

@@ -19,7 +19,7 @@ from via.backbones.pocket import weights
 from via.backbones.pocket.backbone import PocketBackbone
 from via.backbones.pocket.conditioner import PocketConditioner
 from via.backbones.pocket.mask import PocketMask
-from via.backbones.pocket.training.vae import psnr, to_pixels
+from via.backbones.pocket.training.vae import to_pixels
 from via.backbones.pocket.unet import PocketUNet
 from via.backbones.pocket.vae import PocketVAE
 
@@ -54,15 +54,14 @@ def backbone(vae: PocketVAE) -> PocketBackbone:
 
 @pytest.fixture(scope="module")
 def samples() -> list:
-    """As the VAE's training holds them out."""
-    sampler, rng = Sampler("dev"), np.random.default_rng(1)
-    return [sampler.draw(rng) for _ in range(48)]
+    sampler, rng = Sampler("dev", canvases=20), np.random.default_rng(1)
+    return [sampler.draw(rng) for _ in range(4)]
 
 
 @pytest.fixture(scope="module")
 def frames(samples: list) -> torch.Tensor:
     """Sources (4, 3, 128, 128) in [0, 1]."""
-    return to_pixels([s.source for s in samples[:4]], CPU) / 2 + 0.5
+    return to_pixels([s.source for s in samples], CPU) / 2 + 0.5
 
 
 def in_double_precision(backbone: PocketBackbone) -> PocketBackbone:
@@ -146,18 +145,6 @@ def test_latents_are_whitened(vae):
     deviations = latents.std((0, 2, 3))
     assert deviations.min() > 0.75
     assert deviations.max() < 1.3
-
-
-def test_the_card_of_the_vae_says_what_the_committed_weights_reach(vae, samples):
-    said = weights.read_card(weights.WEIGHTS / "vae")["held_out"]
-    for name, pictures in {
-        "source": [s.source for s in samples],
-        "edited": [s.edited for s in samples],
-    }.items():
-        pixels = to_pixels(pictures, CPU)
-        with torch.no_grad():
-            restored = torch.cat([vae(part) for part in pixels.split(16)])
-        assert psnr(restored, pixels) == pytest.approx(said[f"held_out_{name}"], abs=0.05)  # half precision
 
 
 def test_saved_and_loaded_models_agree_and_are_saved_as_the_same_bytes(tmp_path: Path):
