@@ -2,8 +2,11 @@
 
 import os
 import stat
+import subprocess
+import sys
 from collections import Counter
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -68,13 +71,24 @@ def test_training_and_checks_use_clips_outside_the_study(made_study):
     assert not real & other
 
 
-def test_same_secret_and_settings_make_the_same_files(tmp_path, run_folder, made_study):
-    make_study(tmp_path / "again", run_folder)
-    one, two = (
-        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-        for folder in (made_study, tmp_path / "again")
-    )
-    assert one == two
+MAKE = """
+import sys
+from pathlib import Path
+sys.path.append(sys.argv[1])
+from study_folders import make_study
+make_study(Path(sys.argv[2]), Path(sys.argv[3]))
+"""
+
+
+def test_same_secret_and_settings_make_the_same_files(tmp_path, run_folder):
+    """Each in a process of its own, as the command runs."""
+    made = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        arguments = [str(Path(__file__).parent), str(folder), str(run_folder)]
+        subprocess.run([sys.executable, "-c", MAKE, *arguments], check=True)
+        made.append({p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()})
+    assert made[0] == made[1]
 
 
 def test_public_names_differ_where_the_clip_is_the_same(made_study):
