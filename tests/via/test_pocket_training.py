@@ -32,7 +32,7 @@ class TinyTraining:
         if self.calls == self.dies:
             raise KeyboardInterrupt
         x = torch.from_numpy(rng.standard_normal((count, 3), dtype=np.float32))
-        loss = (self.model(x) - x[:, :2]).square().mean()
+        loss = (self.model(x.to(precision)).float() - x[:, :2]).square().mean()
         return loss, {"error": float(loss.detach())}
 
     def evaluate(self):
@@ -178,3 +178,11 @@ def test_intersection_over_union_of_known_masks():
     a[:2], b[1:3] = True, True
     assert intersection_over_union(a, b) == pytest.approx(4 / 12)
     assert intersection_over_union(a, np.zeros_like(a)) == 0
+
+
+def test_two_workers_train_as_processes_of_their_own(tiny, tmp_path):
+    assert str(loop.train("tiny", tmp_path, workers=2, device="cpu")) == "finished after 48 samples"
+    (line,) = (tmp_path / "log.jsonl").read_text().splitlines()
+    torch.manual_seed(0)
+    untrained, _ = tiny(torch.device("cpu")).evaluate()
+    assert json.loads(line)["held_out"] < 0.1 * untrained["held_out"]

@@ -19,10 +19,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.multiprocessing.spawn as processes
 from PIL import Image
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
+from torch.multiprocessing.spawn import spawn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from via.backbones.pocket.training import TASKS
@@ -154,13 +154,15 @@ def train(
     meeting = folder / "meeting"
     meeting.unlink(missing_ok=True)
     if count == 1:
-        _work(0, 1, name, folder, samples, where)
+        _work(0, 1, name, TASKS[name], folder, samples, where)
     else:
-        processes.spawn(_work, (count, name, folder, samples, where), nprocs=count)
+        spawn(_work, (count, name, TASKS[name], folder, samples, where), nprocs=count)
     return Path((folder / "finished").read_text())
 
 
-def _work(rank: int, workers: int, name: str, folder: Path, samples: int | None, where: str) -> None:
+def _work(
+    rank: int, workers: int, name: str, task_class: str, folder: Path, samples: int | None, where: str
+) -> None:
     if where == "cpu":
         torch.set_num_threads(1)
     if workers > 1:
@@ -168,7 +170,7 @@ def _work(rank: int, workers: int, name: str, folder: Path, samples: int | None,
             "gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=workers
         )
     device = torch.device(where)
-    module, _, attribute = TASKS[name].partition(":")
+    module, _, attribute = task_class.partition(":")
     torch.manual_seed(0)
     task: Training = getattr(importlib.import_module(module), attribute)(device)
     plan = task.plan if samples is None else Plan(**{**vars(task.plan), "samples": samples})
