@@ -1,5 +1,7 @@
 """The whole way from votes to Table 1: the paper's own counts, exclusions, stamps, what is published."""
 
+import csv
+import io
 import json
 import math
 from pathlib import Path
@@ -18,7 +20,7 @@ from human_eval.import_ import judge, keep
 from human_eval.report import STAMP, make_report, text, write_report
 from human_eval.study import Exclusions, SessionPlan, Study, TaskPlan, read_key, read_study
 from human_eval.synthetic import synthetic_votes
-from human_eval.tables import table1_latex, table1_markdown
+from human_eval.tables import cells_csv, table1_csv, table1_latex, table1_markdown
 from human_eval.votes import read_votes
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -90,6 +92,20 @@ def test_the_papers_votes_give_the_golden_rankings(papers):
     assert flips == {"instruction": [], "consistency": [], "overall": [("AnyV2V", "Tune-A-Video")]}
 
 
+def test_the_papers_table_is_written_for_spreadsheets_with_its_intervals(papers):
+    study, analysis = papers
+    rows = list(csv.reader(io.StringIO(table1_csv(study, analysis))))
+    assert rows[0][:5] == ["question", "unit", "VIA", "Rerender", "Tie"]
+    assert rows[1][:5] == ["Instruction", "%", "50.5", "34.0", "15.5"]
+    assert rows[2][:5] == ["Instruction", "n", "202", "136", "62"]
+    cells = list(csv.DictReader(io.StringIO(cells_csv(analysis))))
+    for row, golden in zip(cells, TABLE1["cells"]):
+        for share in ("ours", "theirs", "tie"):
+            bounds = [float(row[f"{share}_low"]), float(row[f"{share}_high"])]
+            assert bounds == pytest.approx(golden["goodman_95"][share], abs=1e-9)
+        assert float(row["win_rate_low"]) == pytest.approx(golden["wilson_95"][0], abs=1e-9)
+
+
 def test_consistency_against_tokenflow_is_not_called_equal(papers):
     study, analysis = papers
     cell = analysis.cell("consistency", "VIA", "TokenFlow")
@@ -135,8 +151,11 @@ def test_synthetic_votes_are_refused_as_a_result_and_stamped_when_allowed(demo, 
         make_report(demo)
     report = make_report(demo, allow_synthetic=True, draws=50)
     for path in write_report(report, tmp_path):
-        if path.suffix in (".md", ".html", ".tex", ".txt"):
+        if path.suffix in (".md", ".html", ".tex", ".txt") or path.name == "table1.csv":
             assert STAMP in path.read_text(), path
+    cells, votes = (tmp_path / f"{name}.csv" for name in ("cells", "anonymised_votes"))
+    assert all(row["synthetic"] == "true" for row in csv.DictReader(cells.open()))
+    assert all(row["origin"] == "synthetic" for row in csv.DictReader(votes.open()))
     assert json.loads((tmp_path / "report.json").read_text())["synthetic"] is True
 
 
