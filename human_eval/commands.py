@@ -16,7 +16,9 @@ app = typer.Typer(help="The pairwise human study: sheets out, answers in, Table 
 
 Folder = Annotated[Path, typer.Argument(help="The study's folder.", metavar="STUDY")]
 Runs = Annotated[list[Path], typer.Option("--run", help="A run folder; repeat for several.")]
-Synthetic = Annotated[bool, typer.Option(help="Print a study of simulated raters, stamped.")]
+Synthetic = Annotated[
+    bool, typer.Option("--allow-synthetic", help="Print a study of simulated raters, stamped.")
+]
 
 
 class Format(StrEnum):
