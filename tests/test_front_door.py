@@ -113,10 +113,10 @@ def test_what_a_user_can_mend_is_one_line(tmp_path: Path, body: str, code: int, 
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["study", "nwe"], "via: No such command 'nwe'. Did you mean 'new'?: `via study --help`"),
+        (["study", "nwe"], "via: No such command 'nwe'. Did you mean 'new'? (`via study --help`"),
         (["study", "power", "--clips", "x"], "via: Invalid value for '--clips': "),
         (["study", "power", "--clip", "1"], "via: No such option"),
-        (["data", "preview"], "via: Missing argument 'SUITE': `via data preview --help`"),
+        (["data", "preview"], "via: Missing argument 'suite' (`via data preview --help`"),
     ],
 )
 def test_a_wrong_argument_is_answered_in_one_line(

@@ -105,7 +105,7 @@ def _run(name: str, arguments: list[str]) -> NoReturn:
     except misused as error:
         path = error.ctx.command_path if error.ctx else f"via {name}"
         message = " ".join(error.format_message().split()).rstrip(".")
-        _leave(2, f"{message}: `{path} --help` shows what it takes")
+        _leave(2, f"{message} (`{path} --help` shows what it takes)")
     except typer.Exit as ended:
         sys.exit(ended.exit_code)
     except BrokenPipeError:  # `via ... | head`
