@@ -180,6 +180,11 @@ def serve(
     ] = "'none'",
 ) -> None:
     """Serve the study to raters until interrupted."""
+    from importlib.util import find_spec
+
+    for package in ("starlette", "uvicorn"):
+        if find_spec(package) is None:
+            raise UserError(f"the server needs {package}, which is missing: pip install 'via-bench[study]'")
     from . import serve as server
     from .export_crowd import external_link
     from .study import write_private
