@@ -191,18 +191,19 @@ def serve(
     from .votes import csv_text
 
     address = (address or f"http://{f'[{host}]' if ':' in host else host}:{port}").rstrip("/")
+    links, codes = server.links(study, address), server.completion_codes(server.read_key(study))
     path = study / "private" / "links.csv"
-    write_private(path, csv_text(["session", "link"], server.links(study, address)))
-    typer.echo(f"preview     {address}/s")
-    typer.echo(f"links       {path} (one for each session)")
-    typer.echo(f"platform    {external_link(address)}")
-    codes = server.completion_codes(server.read_key(study))
-    typer.echo("codes       " + ", ".join(f"{what} {code}" for what, code in codes.items()))
-    if host not in ("127.0.0.1", "localhost", "::1"):
-        typer.echo(
-            f"note: other machines reach {host}, port {port}: the page, and clips and answers behind links"
-        )
-    server.serve(study, host, port, frame_ancestors=frame_ancestors)
+    with server.listen(host, port) as listening:
+        write_private(path, csv_text(["session", "link"], links))
+        typer.echo(f"preview     {address}/s")
+        typer.echo(f"links       {path} (one for each session)")
+        typer.echo(f"platform    {external_link(address)}")
+        typer.echo("codes       " + ", ".join(f"{what} {code}" for what, code in codes.items()))
+        if host not in ("127.0.0.1", "localhost", "::1"):
+            typer.echo(
+                f"note: other machines reach {host}, port {port}: the page; behind links clips and answers"
+            )
+        server.serve(study, listening, frame_ancestors=frame_ancestors)
 
 
 @app.command()

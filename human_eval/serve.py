@@ -10,6 +10,7 @@ import asyncio
 import csv
 import hashlib
 import json
+import os
 import secrets
 import socket
 import time
@@ -450,27 +451,27 @@ def links(folder: Path, address: str) -> list[tuple[str, str]]:
     return [(session, f"{address}/s?token={key.token(session)}") for session in study.sessions]
 
 
-def serve(
-    folder: Path, host: str, port: int, *, synchronous: str = "FULL", frame_ancestors: str = "'none'"
-) -> None:
-    """Serve until interrupted. No query is ever logged: platforms pay for the id in it.
-
-    Raises UserError where the address cannot be listened on.
-    """
-    import uvicorn
-
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there. Raises UserError where that cannot be."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listening = socket.create_server((host, port), family=family)
+        return socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
-        why = getattr(error, "strerror", None) or error
+        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         raise UserError(
-            f"cannot listen on {host}, port {port} ({why}); name another --host or --port"
+            f"cannot listen on {host}, port {port} ({why.lower()}); name another --host or --port"
         ) from None
-    with listening:
-        app = application(folder, synchronous=synchronous, frame_ancestors=frame_ancestors)
-        config = uvicorn.Config(app, access_log=False, server_header=False, log_level="warning")
-        try:
-            uvicorn.Server(config).run(sockets=[listening])
-        finally:
-            app.state.server.store.close()
+
+
+def serve(
+    folder: Path, listening: socket.socket, *, synchronous: str = "FULL", frame_ancestors: str = "'none'"
+) -> None:
+    """Serve on a socket until interrupted. No query is ever logged: platforms pay for the id in it."""
+    import uvicorn
+
+    app = application(folder, synchronous=synchronous, frame_ancestors=frame_ancestors)
+    config = uvicorn.Config(app, access_log=False, server_header=False, log_level="warning")
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    finally:
+        app.state.server.store.close()

@@ -10,7 +10,8 @@ from starlette.testclient import TestClient
 from visitor import SAYS, body, opened, put, stage, to_tasks, visitor
 
 from data.types import UserError
-from human_eval.serve import BURST, PLAYED, application, serve
+from human_eval.commands import serve
+from human_eval.serve import BURST, PLAYED, application
 from human_eval.store import stored_votes
 from human_eval.study import read_key, read_study
 
@@ -360,13 +361,14 @@ def test_a_frame_of_another_site_gets_its_cookie_over_https(study_folder):
     app.state.server.store.close()
 
 
-def test_a_port_in_use_is_refused_in_one_line(study_folder):
+def test_a_port_in_use_is_refused_in_one_line_and_the_links_stay(study_folder):
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
         pytest.raises(UserError, match="name another --host or --port"),
     ):
-        serve(study_folder, "127.0.0.1", taken.getsockname()[1])
+        serve(study_folder, port=taken.getsockname()[1])
     assert not (study_folder / "votes.sqlite").exists()
+    assert not (study_folder / "private" / "links.csv").exists()
 
 
 def test_status_needs_the_administrators_word(site):
