@@ -16,9 +16,8 @@ nox.options.error_on_missing_interpreters = True
 ROOT = Path(__file__).parent
 ENV = ROOT / ".nox" / "env"
 BIN = ENV / ("Scripts" if (ENV / "Scripts").exists() else "bin")
-NEEDED_GIB = (
-    9  # what the installed environment and pip's scratch space take, measured on Linux x86-64 with CUDA torch
-)
+# what the installed environment and pip's scratch space take, measured on Linux x86-64 with CUDA torch
+NEEDED_GIB = 9
 
 
 def stamp_text() -> str:

@@ -177,7 +177,7 @@ def validate(run: Folder) -> None:
     for line in found:
         print(line)
     if found:
-        raise UserError(f"{run} breaks the run format in {len(found)} places")
+        raise UserError(f"{run} breaks the run format in {len(found)} place{'s' * (len(found) > 1)}")
     print(f"{run} follows the run format")
 
 

@@ -30,7 +30,6 @@ from via.backbones.pocket.vae import PocketVAE
 FRAMES = 12  # of a scene
 LEAST = 150  # mask pixels of a frame that is judged
 BATCH = 20  # frames edited together
-LOCAL_KINDS = tuple(kind for kind in KINDS if kind != "global")
 GLOBAL_EDITS = tuple(edit for edit in ARGUMENTS if kind_of(edit) == "global")
 
 Figures = dict[str, float]

@@ -31,7 +31,7 @@ def fetch(
     from data.types import UserError
 
     if name != "published":
-        raise UserError(f"nothing to fetch is called {name!r}: published")
+        raise UserError(f"nothing to fetch is called '{name}': write `via data fetch published`")
     outcomes = fetch_all(published(), out)
     for outcome in outcomes:
         if outcome.reason:

@@ -44,9 +44,10 @@ def section(name: str, what: Any, level: int) -> str:
 
 def row(option: Any) -> str:
     argument = option.param_type_name == "argument"
-    names = [option.metavar or option.name.upper()] if argument else option.opts
+    names = [option.metavar or option.name.upper()] if argument else [*option.opts, *option.secondary_opts]
     default = option.default() if callable(option.default) else option.default
-    shown = "required" if option.required else "" if default in (None, False, [], ()) else f"`{default}`"
+    is_unsaid = default is None or default is False or default in ([], ())
+    shown = "required" if option.required else "" if is_unsaid else f"`{default}`"
     return f"| {', '.join(f'`{name}`' for name in names)} | {getattr(option, 'help', None) or ''} | {shown} |"
 
 

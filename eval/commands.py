@@ -105,8 +105,11 @@ def published(
 ) -> None:
     """Score the edits that authors published, and print the tables."""
     from data.published import published as manifest
+    from data.types import UserError
     from eval.published import measure, page
 
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; `via data fetch published --out {folder}` fills it")
     typer.echo(page(measure(manifest(), folder, out, _progress)))
 
 
@@ -169,8 +172,7 @@ def score_files(
 
 
 def read_mask(path: Path, clip: Clip) -> NDArray[np.bool_]:
-    """(n, H, W) from a clip or picture that is white where the edit may act; one picture serves all frames.
-    (n, H, W) from a clip or picture that is white where the edit may act; one picture serves all frames."""
+    """(n, H, W) from a clip or picture, white where the edit may act; one picture serves all frames."""
     import numpy as np
 
     from data.types import UserError

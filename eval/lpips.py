@@ -79,8 +79,7 @@ def unit(features: torch.Tensor, published: str | None = None) -> torch.Tensor:
 
 
 def load(weights: Path | None) -> Lpips:
-    """LPIPS on the AlexNet whose state_dict is in a file (torchvision's alexnet-owt-*.pth). Raises Missing.
-    LPIPS on the AlexNet whose state_dict is in a file (torchvision's alexnet-owt-*.pth). Raises Missing."""
+    """LPIPS on the AlexNet whose state_dict is in a file, torchvision's alexnet-owt-*.pth. Raises Missing."""
     if weights is None or not weights.is_file():
         named = weights or "alexnet-owt-7be5be79.pth (torchvision's AlexNet)"
         raise Missing(f"LPIPS needs the trunk's weights: {named} is missing; gabor_distance needs none")

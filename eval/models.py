@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from eval.judge import Judge
     from eval.resize import Resizer
 
-CONTEXT = 77  # tokens of OpenAI's text tower
-
 
 @dataclass(frozen=True)
 class Texts:

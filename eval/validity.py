@@ -172,8 +172,7 @@ def overall(by_task: Mapping[str, Sequence[Row]], name: str, turn: float) -> dic
 def beat(
     by_task: Mapping[str, Sequence[Row]], name: str, control: str, turn: float, direction: str
 ) -> dict[str, Any]:
-    """In which share of tasks a degenerate clip scores strictly better than the honest edit; red above 5 %.
-    In which share of tasks a degenerate clip scores strictly better than the honest edit; red above 5 %."""
+    """In which share of tasks a degenerate clip scores strictly better than an honest edit; red above 5 %."""
     won = []
     for task_rows in by_task.values():
         values = {row.damage: row.values.get(name) for row in task_rows if row.grade == 0}

@@ -16,7 +16,9 @@ app = typer.Typer(help="The pairwise human study: sheets out, answers in, Table 
 
 Folder = Annotated[Path, typer.Argument(help="The study's folder.", metavar="STUDY")]
 Runs = Annotated[list[Path], typer.Option("--run", help="A run folder; repeat for several.")]
-Synthetic = Annotated[bool, typer.Option(help="Print a study of simulated raters, stamped.")]
+Synthetic = Annotated[
+    bool, typer.Option("--allow-synthetic", help="Print a study of simulated raters, stamped.")
+]
 
 
 class Format(StrEnum):
@@ -39,27 +41,26 @@ def progress(stage: str, done: int, total: int) -> None:
 def new(
     settings: Annotated[Path, typer.Argument(help="The study file (YAML).", metavar="STUDY.yaml")],
     run: Runs = [],  # noqa: B006
-    out: Annotated[Path | None, typer.Option(help="Where to make it; by default studies/NAME.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the study; by default studies/NAME.")] = None,
     template: Annotated[
         bool, typer.Option("--template", help="Write a commented study file and stop.")
     ] = False,
 ) -> None:
     """Make a study from runs: balanced sessions, checks, blinded clips, a key."""
     from .new import new_study
-    from .study import read_settings
+    from .study import read_settings, write_text
     from .template import TEMPLATE
 
     if template:
         if settings.exists():
-            raise UserError(f"{settings}: exists already; it was not overwritten")
-        settings.write_text(TEMPLATE, encoding="utf-8")
+            raise UserError(f"{settings}: exists already and was not overwritten; name another file")
+        write_text(settings, TEMPLATE)
         typer.echo(f"{settings}: fill in `about`, then `via study new {settings} --run RUN`")
         return
     asked = read_settings(settings)
     if not run:
         raise UserError("name at least one run: --run RUN")
     folder = out or Path("studies") / asked.name
-    folder.parent.mkdir(parents=True, exist_ok=True)
     study = new_study(asked, run, folder, report=progress)
     n = study.numbers
     typer.echo(
@@ -74,17 +75,25 @@ def new(
 
 @app.command()
 def power(
-    clips: Annotated[int, typer.Option(help="Clips in the study.")] = 80,
-    votes: Annotated[int, typer.Option(help="Votes for each clip and pair.")] = 5,
-    pairs: Annotated[int, typer.Option(help="Pairs: baselines of a star.")] = 5,
-    raters: Annotated[int | None, typer.Option(help="People; by default one for each session.")] = None,
-    session_length: Annotated[int, typer.Option(help="Comparisons in a session.")] = 20,
-    win_rate: Annotated[float, typer.Option(help="True win rate among decisive answers to be seen.")] = 0.60,
-    tie_share: Annotated[float, typer.Option(help="Expected share of ties.")] = 0.15,
-    icc: Annotated[float, typer.Option(help="Correlation of votes on the same clip.")] = 0.2,
-    tests: Annotated[int, typer.Option(help="Cells of the table (Holm).")] = 15,
-    seconds: Annotated[float, typer.Option(help="Seconds for one comparison.")] = 40.0,
-    wage: Annotated[float, typer.Option(help="Cost of an hour.")] = 12.0,
+    clips: Annotated[int, typer.Option(min=1, help="Clips in the study.")] = 80,
+    votes: Annotated[int, typer.Option(min=1, help="Votes for each clip and pair.")] = 5,
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs: baselines of a star.")] = 5,
+    raters: Annotated[
+        int | None, typer.Option(min=1, help="People; by default one for each session.")
+    ] = None,
+    session_length: Annotated[int, typer.Option(min=1, help="Comparisons in a session.")] = 20,
+    win_rate: Annotated[
+        float, typer.Option(help="True win rate to be seen, without ties, above .5 and below 1.")
+    ] = 0.60,
+    tie_share: Annotated[float, typer.Option(help="Expected share of ties, from 0 to below 1.")] = 0.15,
+    icc: Annotated[
+        float, typer.Option(min=0, max=1, help="Correlation of votes on the same clip, 0 to 1.")
+    ] = 0.2,
+    tests: Annotated[int, typer.Option(min=1, help="Cells of the table (Holm): pairs times questions.")] = 15,
+    seconds: Annotated[
+        float, typer.Option(min=0, help="Seconds for one comparison; a session takes 4 minutes more.")
+    ] = 40.0,
+    wage: Annotated[float, typer.Option(min=0, help="Cost of an hour, in any currency.")] = 12.0,
 ) -> None:
     """How many judgements does it take? Exact power of the sign test with ties."""
     from .power import plan
@@ -102,7 +111,7 @@ def power(
         wage=wage,
     )
     smallest = "none below 1" if found.smallest_effect is None else f"{found.smallest_effect:.3f}"
-    people = raters or found.sessions
+    people = found.sessions if raters is None else raters
     typer.echo(
         f"needed       {found.needed} judgements a cell to see a win rate of {win_rate:g} with power .80 at "
         f"alpha .05/{tests}\n"
@@ -120,10 +129,14 @@ def power(
 def export(
     study: Folder,
     format: Annotated[Format, typer.Argument(help="What to write.")],
-    out: Annotated[Path | None, typer.Option(help="Where; by default STUDY/exports/FORMAT.")] = None,
-    session: Annotated[list[str], typer.Option(help="Only these sessions.")] = [],  # noqa: B006
-    clips_at: Annotated[str, typer.Option(help="Where Label Studio or the crowd find clips/.")] = "clips/",
-    host: Annotated[str, typer.Option(help="Address of the running server (link).")] = "https://HOST",
+    out: Annotated[Path | None, typer.Option(help="Folder; by default STUDY/exports/FORMAT.")] = None,
+    session: Annotated[
+        list[str], typer.Option(help="Only this session (s001, ...); repeat for several.")
+    ] = [],  # noqa: B006
+    clips_at: Annotated[
+        str, typer.Option(help="label-studio, crowd: address under which raters find clips/, with its slash.")
+    ] = "clips/",
+    host: Annotated[str, typer.Option(help="link: the server's public address.")] = "https://HOST",
 ) -> None:
     """Write sheets, a Label Studio project, crowd pages, a platform link or offline bundles."""
     from . import export_crowd, export_label_studio, export_offline, export_sheets
@@ -158,27 +171,39 @@ def serve(
         str, typer.Option(help="Address to listen on; loopback unless told otherwise.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8640,
-    frame_ancestors: Annotated[str, typer.Option(help="Sites that may show the page in a frame.")] = "'none'",
+    address: Annotated[
+        str | None,
+        typer.Option(help="Public address, as https://HOST, for the links; by default host and port."),
+    ] = None,
+    frame_ancestors: Annotated[
+        str, typer.Option(help="Sites that may show the page in a frame, as in CSP; over https only.")
+    ] = "'none'",
 ) -> None:
     """Serve the study to raters until interrupted."""
+    from importlib.util import find_spec
+
+    for package in ("starlette", "uvicorn"):
+        if find_spec(package) is None:
+            raise UserError(f"the server needs {package}, which is missing: pip install 'via-bench[study]'")
     from . import serve as server
     from .export_crowd import external_link
     from .study import write_private
     from .votes import csv_text
 
-    address = f"http://{host}:{port}"
+    address = (address or f"http://{f'[{host}]' if ':' in host else host}:{port}").rstrip("/")
+    links, codes = server.links(study, address), server.completion_codes(server.read_key(study))
     path = study / "private" / "links.csv"
-    write_private(path, csv_text(["session", "link"], server.links(study, address)))
-    typer.echo(f"preview     {address}/s")
-    typer.echo(f"links       {path} (one for each session)")
-    typer.echo(f"platform    {external_link(address)}")
-    codes = server.completion_codes(server.read_key(study))
-    typer.echo("codes       " + ", ".join(f"{what} {code}" for what, code in codes.items()))
-    if host not in ("127.0.0.1", "localhost", "::1"):
-        typer.echo(
-            f"note: other machines reach {address}: the page, and clips and answers behind personal links"
-        )
-    server.serve(study, host, port, frame_ancestors=frame_ancestors)
+    with server.listen(host, port) as listening:
+        write_private(path, csv_text(["session", "link"], links))
+        typer.echo(f"preview     {address}/s")
+        typer.echo(f"links       {path} (one for each session)")
+        typer.echo(f"platform    {external_link(address)}")
+        typer.echo("codes       " + ", ".join(f"{what} {code}" for what, code in codes.items()))
+        if host not in ("127.0.0.1", "localhost", "::1"):
+            typer.echo(
+                f"note: other machines reach {host}, port {port}: the page; behind links clips and answers"
+            )
+        server.serve(study, listening, frame_ancestors=frame_ancestors)
 
 
 @app.command()
@@ -241,21 +266,22 @@ def import_(
 @app.command()
 def report(
     study: Folder,
-    out: Annotated[Path | None, typer.Option(help="Where; by default STUDY/report.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; by default STUDY/report.")] = None,
     allow_synthetic: Synthetic = False,
-    regularise: Annotated[float, typer.Option(help="Virtual wins each way, where nothing else ranks.")] = 0.0,
-    exclusions: Annotated[Path | None, typer.Option(help="Other exclusion rules (YAML): labelled.")] = None,
+    regularise: Annotated[
+        float,
+        typer.Option(min=0, help="Virtual wins each way where no ranking exists, as 0.5; shown everywhere."),
+    ] = 0.0,
+    exclusions: Annotated[
+        Path | None,
+        typer.Option(help="YAML file of other exclusion rules: an additional, labelled analysis."),
+    ] = None,
 ) -> None:
     """Table 1 with tests and intervals, rankings, agreement, a methods paragraph."""
-    import yaml
-
     from .report import make_report, text, write_report
-    from .study import Exclusions, validated
+    from .study import read_exclusions
 
-    rules = None
-    if exclusions is not None:
-        content = yaml.safe_load(exclusions.read_text(encoding="utf-8")) or {}
-        rules = validated(Exclusions.model_validate, content, str(exclusions))
+    rules = read_exclusions(exclusions) if exclusions is not None else None
     made = make_report(study, allow_synthetic=allow_synthetic, regularise=regularise, rules=rules)
     folder = out or study / "report"
     written = write_report(made, folder)
@@ -267,14 +293,18 @@ def report(
 def correlate(
     study: Folder,
     run: Runs = [],  # noqa: B006
-    lower_is_better: Annotated[list[str], typer.Option(help="Metrics where smaller is better.")] = [],  # noqa: B006
+    lower_is_better: Annotated[
+        list[str],
+        typer.Option(help="A metric where smaller is better (id or id@version); repeat for several."),
+    ] = [],  # noqa: B006
     allow_synthetic: Synthetic = False,
-    out: Annotated[Path | None, typer.Option(help="Also write JSON here.")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file, beside what is printed.")] = None,
 ) -> None:
     """Metrics against people: do they order methods and clips alike?"""
     from .correlate import correlate as compare
     from .correlate import rows_of, scores_of_runs
     from .report import make_report
+    from .study import write_text
     from .tables import markdown
     from .votes import judgements
 
@@ -284,17 +314,21 @@ def correlate(
     out_raters = {rater.rater for rater in made.excluded}
     votes = judgements(made.votes, made.study, made.key)
     votes = votes[~votes["rater"].isin(out_raters)]
-    found = compare(votes, made.study.aspects, scores_of_runs(run, lower_is_better), made.study.settings.seed)
+    asked = made.study.settings
+    scores = scores_of_runs(run, lower_is_better, asked.run_seed)
+    found = compare(votes, made.study.aspects, scores, asked.seed)
     header, rows, content = rows_of(found)
     typer.echo(markdown(header, rows))
     if out is not None:
-        out.write_text(json.dumps({"schema": 1, "rows": content}, indent=1) + "\n", encoding="utf-8")
+        write_text(out, json.dumps({"schema": 1, "rows": content}, indent=1) + "\n")
 
 
 @app.command()
 def demo(
-    run: Annotated[Path | None, typer.Option(help="A run; by default a small one is rendered.")] = None,
-    out: Annotated[Path, typer.Option(help="Where to make the study.")] = Path("studies/demo"),
+    run: Annotated[
+        Path | None, typer.Option(help="A run folder; by default a small run is rendered beside OUT.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the study.")] = Path("studies/demo"),
     seed: Annotated[int, typer.Option(help="Seed of the simulated raters.")] = 0,
 ) -> None:
     """A whole small study with simulated raters, stamped as such: what the report looks like."""

@@ -180,30 +180,35 @@ def correlate(
 
 
 def scores_of_runs(
-    folders: Sequence[Path], lower_is_better: Sequence[str]
+    folders: Sequence[Path], lower_is_better: Sequence[str], run_seed: int | None = None
 ) -> dict[str, dict[tuple[str, str], float]]:
-    """metric -> (clip, method) -> value, turned so that larger is better; scores of stale videos are left
-    out.
+    """metric -> (clip, method) -> value, turned so that larger is better; only of the videos that a study
+    with this `run_seed` shows.
 
     `lower_is_better` names metrics, with or without their version. Raises UserError where there are no
-    scores.
+    scores, or one of these names is of none.
     """
     table: dict[str, dict[tuple[str, str], float]] = {}
     for folder in folders:
         run = read_run(folder)
+        seed = run.record.seeds[0] if run_seed is None else run_seed
+        shown = {(method.name, method.config_hash) for method in run.record.methods}
         for key, metric in run.scores:
             score = run.score(key, metric)
-            if (
-                score is None
-                or score.status != "ok"
-                or score.value is None
-                or key.seed != run.record.seeds[0]
-            ):
+            if score is None or score.status != "ok" or score.value is None:
+                continue
+            if key.seed != seed or (key.method, key.config_hash) not in shown:
                 continue
             sign = -1 if {metric, metric.split("@")[0]} & set(lower_is_better) else 1
             table.setdefault(metric, {})[key.task, key.method] = sign * float(score.value)
     if not table:
         raise UserError("the runs hold no scores; run `via score RUN` first")
+    known = {name for metric in table for name in (metric, metric.split("@")[0])}
+    for name in lower_is_better:
+        if name not in known:
+            raise UserError(
+                f"--lower-is-better: the runs have no metric '{name}' (they have {', '.join(sorted(table))})"
+            )
     return table
 
 

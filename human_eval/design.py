@@ -132,18 +132,22 @@ class Slot:
     repeats: int | None = None
 
 
-def order_fault(slots: Sequence[Slot]) -> str | None:
-    """What is wrong with this order, or None: runs of a pair or a side, or a check in front."""
-    if slots and slots[0].is_check:
-        return "the first task is a check"
-    for start in range(len(slots) - BASELINE_RUN):
-        if len({slot.pair for slot in slots[start : start + BASELINE_RUN + 1]}) == 1:
-            return "a baseline three times running"
-    for start in range(len(slots) - SIDE_RUN):
-        sides = {slot.first for slot in slots[start : start + SIDE_RUN + 1]}
+CHECK_FIRST = "the first task is a check"
+TOO_NEAR = "a repeat too near to its original"
+
+
+def order_faults(row: Sequence[Slot], *, pairs_may_run: bool = False) -> list[str]:
+    """Everything wrong with this order, each place named once: a check in front, runs of a pair or a side."""
+    found = [CHECK_FIRST] if row and row[0].is_check else []
+    if not pairs_may_run:
+        for start in range(len(row) - BASELINE_RUN):
+            if len({slot.pair for slot in row[start : start + BASELINE_RUN + 1]}) == 1:
+                found.append("a baseline three times running")
+    for start in range(len(row) - SIDE_RUN):
+        sides = {slot.first for slot in row[start : start + SIDE_RUN + 1]}
         if len(sides) == 1 and None not in sides:
-            return "a side four times running"
-    return None
+            found.append("a side four times running")
+    return found
 
 
 def repeats_too_near(order: Sequence[int], slots: Sequence[Slot]) -> bool:
@@ -161,14 +165,14 @@ def repeats_too_near(order: Sequence[int], slots: Sequence[Slot]) -> bool:
 def session_order(slots: Sequence[Slot], rng: np.random.Generator) -> list[int]:
     """A random legal order of `slots`, as indices into it.
 
-    Rejection sampling with a cap of 10 000 draws; then repair: faults counted, and pairs of positions
-    swapped while a swap lowers the count. Raises UserError where not even that gives a legal order (for
+    Rejection sampling with a cap of 10 000 draws; then repair: pairs of positions are swapped while a swap
+    lowers the weight of the faults. Raises UserError where not even that gives a legal order (for
     example one pair only).
     """
     free = free_rules(slots)
     for _ in range(REJECTIONS):
         order = [int(i) for i in rng.permutation(len(slots))]
-        if fault_count(order, slots, free) == 0:
+        if fault_weight(order, slots, free) == 0:
             return order
     return repaired(order, slots, free)
 
@@ -182,25 +186,17 @@ def free_rules(slots: Sequence[Slot]) -> bool:
     return most > BASELINE_RUN * (rest + 1)
 
 
-def fault_count(order: Sequence[int], slots: Sequence[Slot], free: bool) -> int:
-    """How many rules this order breaks, each place counted; runs of a pair do not count where `free`."""
-    row = [slots[i] for i in order]
-    faults = 100 * int(row[0].is_check) + 100 * int(repeats_too_near(order, slots))
-    if not free:
-        faults += sum(
-            len({slot.pair for slot in row[s : s + BASELINE_RUN + 1]}) == 1
-            for s in range(len(row) - BASELINE_RUN)
-        )
-    for s in range(len(row) - SIDE_RUN):
-        sides = {slot.first for slot in row[s : s + SIDE_RUN + 1]}
-        faults += len(sides) == 1 and None not in sides
-    return faults
+def fault_weight(order: Sequence[int], slots: Sequence[Slot], pairs_may_run: bool) -> int:
+    """How bad an order is, 0 if legal: a check in front or a near repeat outweighs all runs."""
+    faults = order_faults([slots[i] for i in order], pairs_may_run=pairs_may_run)
+    faults += [TOO_NEAR] * repeats_too_near(order, slots)
+    return sum(100 if fault in (CHECK_FIRST, TOO_NEAR) else 1 for fault in faults)
 
 
 def repaired(order: list[int], slots: Sequence[Slot], free: bool) -> list[int]:
-    """Swap pairs of positions, nearest first, while that lowers the number of faults."""
+    """Swap pairs of positions, nearest first, while that lowers the weight of the faults."""
     order = list(order)
-    faults = fault_count(order, slots, free)
+    faults = fault_weight(order, slots, free)
     improved = True
     while faults and improved:
         improved = False
@@ -208,7 +204,7 @@ def repaired(order: list[int], slots: Sequence[Slot], free: bool) -> list[int]:
             for i in range(len(order) - apart):
                 trial = list(order)
                 trial[i], trial[i + apart] = trial[i + apart], trial[i]
-                count = fault_count(trial, slots, free)
+                count = fault_weight(trial, slots, free)
                 if count < faults:
                     order, faults, improved = trial, count, True
     if faults:

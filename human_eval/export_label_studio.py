@@ -12,7 +12,6 @@ from xml.sax.saxutils import escape, quoteattr
 from .page import answer_labels
 from .study import Key, Study, write_text
 
-RESERVED = {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time"}
 HOTKEYS = ("qwer", "asdf", "yxcv", "uiop", "hjkl")
 
 README = """# Label Studio project, list {list} of replicate {replicate}
@@ -66,8 +65,6 @@ def config(study: Study) -> str:
 
     `Choices`, not `Pairwise`: there a tie deletes the answer and cannot be told from an unanswered task.
     """
-    if RESERVED & {*study.aspects}:
-        raise AssertionError("an aspect has the name of one of Label Studio's own columns")
     lines = [
         "<View>",
         '  <Header value="$instruction"/>',

@@ -11,9 +11,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from .votes import COLUMNS
 LABEL_STUDIO_COLUMNS = {"annotation_id", "annotator", "created_at", "updated_at", "task_id"}
 SHEET_COLUMNS = ("sheet", "row", "task", "check")
 SHEET_ANSWERS = {"A": "left", "B": "right", "=": "tie", "'=": "tie", "F": "both_fail"}
+PLATFORM_ZONES = {"PST": -8, "PDT": -7, "UTC": 0, "GMT": 0}  # hours
 LARGEST = 64 * 2**20  # bytes
 
 
@@ -274,12 +277,22 @@ def crowd_csv(path: Path, study: Study) -> list[Row]:
     return [row for number, record in enumerate(records, 1) for row in _assignment(number, record, study)]
 
 
+def platform_time(value: str | None) -> str | None:
+    """ISO 8601 of "Tue Mar 03 10:00:00 PST 2026", the form of Mechanical Turk; anything else as it is."""
+    try:
+        day, zone, year = re.fullmatch(r"(\w{3} \w{3} \d\d? [\d:]{8}) (\w+) (\d{4})", value or "").groups()
+        moment = datetime.strptime(f"{day} {year}", "%a %b %d %H:%M:%S %Y")
+        return moment.replace(tzinfo=timezone(timedelta(hours=PLATFORM_ZONES[zone]))).isoformat()
+    except (AttributeError, ValueError, KeyError):
+        return value
+
+
 def _assignment(number: int, record: Mapping[str, str], study: Study) -> Iterator[Row]:
     session, worker = text(record["Input.session"]), text(record["WorkerId"])
     facts = {
         "origin": "crowd",
-        "shown_at": text(record.get("AcceptTime")),
-        "answered_at": text(record["SubmitTime"]),
+        "shown_at": platform_time(text(record.get("AcceptTime"))),
+        "answered_at": platform_time(text(record["SubmitTime"])),
     }
     fields = {name[len("Answer.") :]: value for name, value in record.items() if name.startswith("Answer.")}
     nested = fields.pop("taskAnswers", None)

@@ -40,8 +40,8 @@ def judgements_needed(
     """The smallest N whose power is at least `target` for N and the 19 sizes after it."""
     if not 0.5 < win_rate < 1 or not 0 <= tie_share < 1 or not 0 < alpha < 1 or not 0 < target < 1:
         raise UserError(
-            f"power: the win rate is in (.5, 1), tie share, alpha and target in (0, 1); "
-            f"got {win_rate}, {tie_share}, {alpha}, {target}"
+            f"power: the win rate is in (.5, 1), the tie share in [0, 1), alpha and target in (0, 1); "
+            f"got {win_rate:g}, {tie_share:g}, {alpha:.3g}, {target:g}"
         )
     size = 64
     reached, n = 0, 0
@@ -116,12 +116,16 @@ def plan(
 
     `clips` V and `votes` k per (clip, pair) give V k judgements a cell; `wage` is per hour in any currency.
     """
+    if min(clips, votes, pairs, session_length, tests) < 1 or not 0 <= icc <= 1:
+        raise UserError(
+            "power: clips, votes, pairs, session length and tests are at least 1, icc is in [0, 1]"
+        )
     judgements = clips * votes
     inflation = design_effect(votes, icc)
     independent = int(judgements / inflation)
     alpha = 0.05 / tests
     needed = judgements_needed(win_rate, tie_share=tie_share, alpha=alpha)
-    sessions = clips * votes * pairs // session_length
+    sessions = -(-clips * votes * pairs // session_length)
     hours = sessions * (session_length * seconds_per_task / 3600 + overhead_minutes / 60)
     return Plan(
         judgements=judgements,

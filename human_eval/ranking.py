@@ -8,7 +8,7 @@ strongly connected.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 
@@ -284,18 +284,6 @@ def rank_intervals(
             above[weaker] += 1
             below[stronger] += 1
     return {item: (1 + int(above[i]), size - int(below[i])) for i, item in enumerate(fit.items)}
-
-
-def win_ratio(contests: Contests) -> Mapping[str, float]:
-    """(wins + half the ties) / comparisons of each item; NaN for an item that was never compared."""
-    points, played = np.zeros(len(contests.items)), np.zeros(len(contests.items))
-    n = contests.won + contests.lost + contests.tied
-    np.add.at(points, contests.first, contests.won + contests.tied / 2)
-    np.add.at(points, contests.second, contests.lost + contests.tied / 2)
-    np.add.at(played, contests.first, n)
-    np.add.at(played, contests.second, n)
-    with np.errstate(invalid="ignore"):
-        return dict(zip(contests.items, (points / played).tolist()))
 
 
 def _with_phantom(contests: Contests, regularise: float) -> Contests:

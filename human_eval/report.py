@@ -26,6 +26,7 @@ from .tables import (
     cells_table,
     markdown,
     ranking_table,
+    table1_csv,
     table1_latex,
     table1_markdown,
     title,
@@ -100,7 +101,8 @@ def write_report(report: Report, out: Path) -> list[Path]:
     files = {
         "table1.md": stamped(report, table1_markdown(report.study, report.kept)),
         "table1.tex": stamped(report, table1_latex(report.study, report.kept), comment="% "),
-        "cells.csv": cells_csv(report.kept),
+        "table1.csv": table1_csv(report.study, report.kept, STAMP if is_synthetic(report) else ""),
+        "cells.csv": cells_csv(report.kept, is_synthetic(report)),
         "report.md": text(report),
         "report.html": page(report),
         "report.json": json.dumps(machine_readable(report), indent=1, allow_nan=False) + "\n",

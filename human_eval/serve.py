@@ -7,9 +7,12 @@ No method, key, expected answer or source path is in any response; instructions 
 from __future__ import annotations
 
 import asyncio
+import csv
 import hashlib
 import json
+import os
 import secrets
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -25,11 +28,13 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from data.types import UserError
+
 from . import places, store
 from .page import page_state, static_files
 from .store import Store
 from .study import Answer, Key, Study, read_key, read_study, write_private
-from .votes import neutral
+from .votes import csv_text, neutral
 
 LARGEST_BODY = 16 * 1024
 REQUESTS_PER_SECOND, BURST = 40.0, 120.0
@@ -79,6 +84,7 @@ class StageBody(_Body):
     stage: Literal["consent", "comprehension", "training", "tasks", "feedback"]
     accept: bool | None = None
     answers: list[int] | None = Field(default=None, max_length=20)
+    attempts: int = Field(default=0, ge=0)  # comprehension: those the page knew of when it asked
     texts: list[Text] | None = Field(default=None, max_length=10)
     device: Device | None = None
 
@@ -114,7 +120,7 @@ class Bucket:
 
 
 class Guard:
-    """ASGI middleware: security headers on everything, and no body above 16 KiB."""
+    """ASGI middleware: security headers on every response."""
 
     def __init__(self, app: ASGIApp, frame_ancestors: str) -> None:
         self.app = app
@@ -151,6 +157,7 @@ class Server:
     key: Key
     store: Store
     codes: dict[str, str]
+    is_framed: bool = False  # whether other sites may show the page in a frame
     clock: Callable[[], float] = time.monotonic
     buckets: dict[str, Bucket] = field(default_factory=dict)
 
@@ -231,7 +238,7 @@ class Server:
             )
             claim = await asyncio.wrap_future(self.store.submit(job))
             path = self.folder / "private" / "participants.csv"
-            note_participant(path, participant, external, claim.session or claim.reason)
+            note_participant(path, [participant, external, rater, claim.session or claim.reason])
         else:
             cookie, claim = PREVIEW, places.Claim(PREVIEW)
         if claim.session is None:
@@ -243,7 +250,9 @@ class Server:
             raise Problem(409, words[claim.reason])
         answer = RedirectResponse("/", status_code=303)
         secure = request.url.scheme == "https"
-        answer.set_cookie(COOKIE, cookie, httponly=True, samesite="lax", secure=secure, path="/")
+        # a frame of another site gets no lax cookie, and browsers take "none" over https only
+        site: Literal["lax", "none"] = "none" if self.is_framed and secure else "lax"
+        answer.set_cookie(COOKIE, cookie, httponly=True, samesite=site, secure=secure, path="/")
         return answer
 
     # -- the session
@@ -297,7 +306,8 @@ class Server:
         session = self.session_of(request)
         body: StageBody = await self.body(request, StageBody)
         row = self.store.session(session)
-        if body.stage != row["stage"]:
+        is_repeated = body.stage == "comprehension" and body.attempts != row["attempts"]
+        if body.stage != row["stage"] or is_repeated:
             return JSONResponse(self.state_of(session))
         steps = {
             "consent": self.after_consent,
@@ -309,7 +319,7 @@ class Server:
         changes = steps[body.stage](session, row, body)
         if changes is None:
             await asyncio.wrap_future(self.store.submit(places.forget(session, "no_consent")))
-            forget_participant(self.folder / "private" / "participants.csv", session)
+            forget_participant(self.folder / "private" / "participants.csv", row["rater"])
             return JSONResponse({"stage": "refused", "code": self.codes["no_consent"]})
         await asyncio.wrap_future(self.store.submit(store.stage(session, **changes)))
         return JSONResponse(self.state_of(session))
@@ -364,21 +374,25 @@ class Server:
         return JSONResponse(store.counts(self.folder / "votes.sqlite"))
 
 
-def note_participant(path: Path, participant: str, external: str, session: str) -> None:
-    """One line for payment: the only place where a platform's id is kept in clear."""
-    header = "" if path.exists() else "time,participant,platform_session,session\n"
+PARTICIPANTS = ("time", "participant", "platform_session", "rater", "session")
+
+
+def note_participant(path: Path, row: list[str]) -> None:
+    """One line for payment: the only place where a platform's id is kept in clear, beside its pseudonym."""
+    is_new = not path.exists()
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    line = ",".join(neutral(part).replace(",", " ") for part in (now, participant, external, session))
-    with path.open("a", encoding="utf-8") as file:
+    with path.open("a", encoding="utf-8", newline="") as file:
         path.chmod(0o600)
-        file.write(f"{header}{line}\n")
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([PARTICIPANTS] * is_new + [[neutral(cell) for cell in (now, *row)]])
 
 
-def forget_participant(path: Path, session: str) -> None:
-    """Somebody who did not consent leaves no id behind."""
+def forget_participant(path: Path, rater: str) -> None:
+    """Somebody who did not consent leaves no id behind; whoever had the session before stays, to be paid."""
     if path.exists():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        write_private(path, "".join(line for line in lines if not line.endswith(f",{session}\n")))
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file)
+        write_private(path, csv_text(header, [row for row in rows if row[3] != rater]))
 
 
 async def problem(request: Request, error: Exception) -> Response:
@@ -404,6 +418,7 @@ def application(folder: Path, *, synchronous: str = "FULL", frame_ancestors: str
         key=key,
         store=Store(folder / "votes.sqlite", study, tokens, synchronous=synchronous),
         codes=completion_codes(key),
+        is_framed=frame_ancestors != "'none'",
     )
     Handler = Callable[[Request], Awaitable[Response]]
     gets: dict[str, Handler] = {
@@ -436,14 +451,27 @@ def links(folder: Path, address: str) -> list[tuple[str, str]]:
     return [(session, f"{address}/s?token={key.token(session)}") for session in study.sessions]
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there. Raises UserError where that cannot be."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        raise UserError(
+            f"cannot listen on {host}, port {port} ({why.lower()}); name another --host or --port"
+        ) from None
+
+
 def serve(
-    folder: Path, host: str, port: int, *, synchronous: str = "FULL", frame_ancestors: str = "'none'"
+    folder: Path, listening: socket.socket, *, synchronous: str = "FULL", frame_ancestors: str = "'none'"
 ) -> None:
-    """Serve until interrupted. No query is ever logged: platforms pay for the id in it."""
+    """Serve on a socket until interrupted. No query is ever logged: platforms pay for the id in it."""
     import uvicorn
 
     app = application(folder, synchronous=synchronous, frame_ancestors=frame_ancestors)
+    config = uvicorn.Config(app, access_log=False, server_header=False, log_level="warning")
     try:
-        uvicorn.run(app, host=host, port=port, access_log=False, server_header=False, log_level="warning")
+        uvicorn.Server(config).run(sockets=[listening])
     finally:
         app.state.server.store.close()

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from data.types import UserError
 
@@ -31,6 +31,9 @@ SCHEMA = 1
 Answer = Literal["left", "right", "tie", "both_fail"]
 Kind = Literal["real", "training", "identical", "degraded", "repeat", "instructed"]
 CheckKind = Literal["identical", "degraded", "repeat", "instructed"]
+# names that sheets, crowd tables and Label Studio give to columns of their own
+TAKEN_NAMES = {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time",
+               "task_id", "session", "instruction", "video", "fps"}  # fmt: skip
 
 
 class _Closed(BaseModel):
@@ -51,15 +54,21 @@ class Comprehension(_Closed):
     options: tuple[str, ...] = Field(min_length=2)
     answer: int = Field(ge=0)
 
+    @model_validator(mode="after")
+    def answer_is_an_option(self) -> Comprehension:
+        if self.answer >= len(self.options):
+            raise ValueError(f"answer {self.answer} counts from 0, there are {len(self.options)} options")
+        return self
+
 
 class Exclusions(_Closed):
     """The rules for leaving a rater out, part of the study's hash and so fixed before the first vote."""
 
-    failed_checks: int = 2  # of the instructed and degraded checks of a session
-    median_seconds_per_clip_second: float = 1.3
-    one_side_share: float = 0.85
-    one_side_decisive: int = 20
-    never_used_tasks: int = 40  # a flag only
+    failed_checks: int = Field(default=2, ge=1)  # of the instructed and degraded checks of a session
+    median_seconds_per_clip_second: float = Field(default=1.3, ge=0)
+    one_side_share: float = Field(default=0.85, ge=0.5, le=1)
+    one_side_decisive: int = Field(default=20, ge=1)
+    never_used_tasks: int = Field(default=40, ge=1)  # a flag only
 
 
 class About(_Closed):
@@ -121,13 +130,15 @@ class Settings(_Closed):
     methods: tuple[str, ...] | None = None  # by default every method of the runs but the source copy
     source: str = "copy"  # the method whose video is the unedited source
     run_seed: int | None = None  # which seed of the runs; by default the first
-    clips: int | None = None  # by default the most that a multiple of the session length allows
+    clips: int | None = Field(
+        default=None, ge=1
+    )  # by default the most that a multiple of the session length allows
     votes: int = Field(default=5, ge=1)  # judgements of each (clip, pair)
-    session_length: int | None = None
+    session_length: int | None = Field(default=None, ge=1)
     checks: tuple[CheckKind, ...] = ("identical", "degraded", "degraded", "repeat", "instructed")
     training: int = Field(default=2, ge=0)
     shorter_side: int = Field(default=384, ge=32)  # clips are never enlarged
-    aspects: tuple[Aspect, ...] = ASPECTS
+    aspects: tuple[Aspect, ...] = Field(default=ASPECTS, min_length=1, max_length=5)
     both_fail: bool = False  # offer "both fail" as a fourth answer
     tie_means: str = "no clear difference"
     consent: str = CONSENT
@@ -140,6 +151,15 @@ class Settings(_Closed):
     about: About = About()
     repeat: bool = False  # may one participant do several sessions?
     synthetic: bool = False  # simulated raters: every output is stamped, and refused as a result
+
+    @field_validator("aspects")
+    @classmethod
+    def names_are_free_and_differ(cls, aspects: tuple[Aspect, ...]) -> tuple[Aspect, ...]:
+        names = [aspect.name for aspect in aspects]
+        for name in names:
+            if name in TAKEN_NAMES or names.count(name) > 1:
+                raise ValueError(f"the name '{name}' is taken; give the question another")
+        return aspects
 
     @property
     def answers(self) -> tuple[Answer, ...]:
@@ -290,13 +310,32 @@ def validated(model: Callable[[Any], Model], content: Any, where: str) -> Model:
 
 def read_settings(path: Path) -> Settings:
     """Settings of a YAML file. Raises UserError naming the first wrong field."""
+    if not path.exists():
+        raise UserError(f"{path}: no such file; write one with `via study new {path} --template`")
+    return validated(Settings.model_validate, read_yaml(path), str(path))
+
+
+def read_exclusions(path: Path) -> Exclusions:
+    """Exclusion rules of a YAML file with the fields of `exclusions`. Raises UserError."""
+    if not path.exists():
+        raise UserError(f"{path}: no such file; it holds the fields of `exclusions:` of a study file")
+    return validated(Exclusions.model_validate, read_yaml(path), str(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; an empty file is an empty one."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; write one with `via study new {path} --template`") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    return validated(Settings.model_validate, content or {}, str(path))
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.MarkedYAMLError as error:
+        line = f" line {error.problem_mark.line + 1}:" if error.problem_mark else ""
+        raise UserError(f"{path}: not YAML:{line} {error.problem}") from None
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{path}: not a list of `field: value` lines; `via study new FILE --template` shows them"
+        )
+    return content
 
 
 def read_study(folder: Path) -> Study:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from .analyse import Analysis, Board, Cell
+from .proportions import clopper_pearson
 from .study import Study
 from .votes import csv_text
 
@@ -88,31 +89,64 @@ def table1_latex(study: Study, analysis: Analysis) -> str:
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
 
 
+def table1_csv(study: Study, analysis: Analysis, stamp: str = "") -> str:
+    """The same for spreadsheets: a row of percentages and a row of counts for each question."""
+    pairs = groups(analysis)
+    header = [
+        stamp or "question",
+        "unit",
+        *(name for first, second in pairs for name in (first, second, "Tie")),
+    ]
+    rows: list[list[object]] = []
+    for aspect in study.aspects:
+        counts = [analysis.cell(aspect, *pair).counts for pair in pairs]
+        percents = [None if math.isnan(value) else value for c in counts for value in c.percents]
+        rows.append([title(aspect), "%", *percents])
+        rows.append([title(aspect), "n", *(n for c in counts for n in (c.ours, c.theirs, c.tie))])
+    return csv_text(header, rows)
+
+
 CELL_COLUMNS = (
     "aspect", "first", "second", "ours", "theirs", "tie", "both_fail", "n", "percent_ours", "percent_theirs",
-    "percent_tie", "sign_p", "holm_p", "clustered_p", "verdict", "net_preference", "low", "high",
-    "design_effect", "loses_significance_at_design_effect",
+    "percent_tie", "ours_low", "ours_high", "theirs_low", "theirs_high", "tie_low", "tie_high", "sign_p",
+    "holm_p", "clustered_p", "verdict", "win_rate", "win_rate_low", "win_rate_high", "win_rate_exact_low",
+    "win_rate_exact_high", "half_win_rate", "net_preference", "low", "high", "design_effect",
+    "loses_significance_at_design_effect",
 )  # fmt: skip
 
 
 def cell_row(cell: Cell) -> dict[str, object]:
-    """A cell as one flat record; what is undefined is None."""
+    """A cell as one flat record; what is undefined is None.
+
+    Shares with `_low` and `_high` are in [0, 1]: Goodman's of the three answers, Wilson's and the exact ones
+    of the win rate; `low` and `high` are the clustered interval of the net preference.
+    """
     c = cell.counts
+    limits = {
+        f"{name}_{end}": bound
+        for name, interval in zip(
+            ("ours", "theirs", "tie", "win_rate", "win_rate_exact"),
+            (*cell.shares, cell.win_rate, clopper_pearson(c.ours, c.theirs)),
+        )
+        for end, bound in zip(("low", "high"), interval)
+    }
     values: dict[str, object] = {
         "aspect": cell.aspect, "first": cell.first, "second": cell.second, "ours": c.ours, "theirs": c.theirs,
         "tie": c.tie, "both_fail": cell.both_fail, "n": c.n, "percent_ours": c.percents[0],
         "percent_theirs": c.percents[1], "percent_tie": c.percents[2], "sign_p": cell.sign_p,
         "holm_p": cell.holm_p, "clustered_p": cell.clustered_p, "verdict": cell.verdict if c.n else None,
-        "net_preference": cell.preference.mean, "low": cell.preference.low, "high": cell.preference.high,
+        "net_preference": c.net_preference, "low": cell.preference.low, "high": cell.preference.high,
         "design_effect": cell.preference.design_effect, "loses_significance_at_design_effect": cell.fragility,
+        "win_rate": c.win_rate, "half_win_rate": c.half_win_rate, **limits,
     }  # fmt: skip
     return {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in values.items()}
 
 
-def cells_csv(analysis: Analysis) -> str:
-    """Every cell with counts, tests and intervals."""
+def cells_csv(analysis: Analysis, synthetic: bool = False) -> str:
+    """Every cell with counts, tests and intervals, and whether raters were simulated."""
     rows = [cell_row(cell) for cell in analysis.cells]
-    return csv_text(CELL_COLUMNS, ([row[name] for name in CELL_COLUMNS] for row in rows))
+    header = (*CELL_COLUMNS, "synthetic")
+    return csv_text(header, ([*(row[name] for name in CELL_COLUMNS), synthetic] for row in rows))
 
 
 def interval(low: float, high: float, scale: float = 1.0, digits: int = 3) -> str:

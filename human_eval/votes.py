@@ -101,7 +101,7 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def votes_csv(votes: Iterable[Vote]) -> str:
-    """All columns of section "votes" of the docs, one row per answer."""
+    """One row per answer with all `COLUMNS`."""
     return csv_text(COLUMNS, ([row.get(name) for name in COLUMNS] for row in votes))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import via
-from via.cli import COMMANDS
+from via.cli import COMMANDS, main
 
 HOME = Path(via.__file__).parents[1]
 ENTRY = "import sys; from via.cli import main; main()"
@@ -93,10 +93,13 @@ def run_command(tmp_path: Path, body: str) -> subprocess.CompletedProcess[str]:
         ),
         ("raise KeyboardInterrupt('3 of 8 cells are kept')", 130, "via: 3 of 8 cells are kept"),
         ("raise KeyboardInterrupt", 130, "via: interrupted"),
+        ("raise OSError(28, 'No space left', 'a.mkv')", 2, "via: a.mkv: the disk is full: make room and run"),
+        ("open('/etc/passwd/x', 'w')", 2, "via: /etc/passwd/x: there is a file where a folder should be"),
+        ("open('/', 'w')", 2, "via: /: is a folder, not a file"),
         (
-            "raise OSError(28, 'No space left', 'a.mkv')",
+            "raise PermissionError(13, 'Permission denied', 'out')",
             2,
-            "via: the disk is full (a.mkv): make room and run the same",
+            "via: out: permission denied: name another",
         ),
     ],
 )
@@ -105,6 +108,41 @@ def test_what_a_user_can_mend_is_one_line(tmp_path: Path, body: str, code: int, 
     assert answer.returncode == code
     (only,) = answer.stderr.splitlines()
     assert only.startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["study", "nwe"], "via: No such command 'nwe'. Did you mean 'new'? (`via study --help`"),
+        (["study", "power", "--clips", "x"], "via: Invalid value for '--clips': "),
+        (["study", "power", "--clip", "1"], "via: No such option"),
+        (["data", "preview"], "via: Missing argument 'suite' (`via data preview --help`"),
+    ],
+)
+def test_a_wrong_argument_is_answered_in_one_line(
+    words: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    (only,) = capsys.readouterr().err.splitlines()
+    assert only.startswith(line)
+
+
+def test_a_group_alone_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["study"])
+    assert ended.value.code == 0
+    assert "power" in capsys.readouterr().out
+
+
+def test_a_reader_that_goes_away_is_no_bug(tmp_path: Path) -> None:
+    answer = run_command(tmp_path, "raise BrokenPipeError(32, 'Broken pipe')")
+    assert (answer.returncode, answer.stderr) == (1, "")
+
+
+def test_a_file_that_is_missing_by_a_bug_keeps_its_traceback(tmp_path: Path) -> None:
+    assert "Traceback" in run_command(tmp_path, "open('nothing')").stderr
 
 
 def test_a_bug_keeps_its_traceback(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ exit code 2; an interrupt by one line and 130; a bug keeps its traceback.
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -29,6 +30,18 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("benchmarks.models:app", "The embedded pocket models: train, check."),
 }
 
+
+# what a user can mend about a place, and how
+UNUSABLE = {
+    errno.ENOSPC: "the disk is full: make room and run the same command again",
+    errno.EDQUOT: "the disk quota is used up: make room and run the same command again",
+    errno.EACCES: "permission denied: name another place, or change its rights",
+    errno.EPERM: "permission denied: name another place, or change its rights",
+    errno.EROFS: "cannot be written to: name another place",
+    errno.ENOTDIR: "there is a file where a folder should be: name another place",
+    errno.EISDIR: "is a folder, not a file: name a file",
+    errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
+}
 
 HEAD = """Usage: via COMMAND [OPTIONS] [ARGUMENTS]
 
@@ -76,32 +89,37 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(name: str, arguments: list[str]) -> NoReturn:
+    import typer
+
     from data.types import UserError
 
+    misused: Any = typer.BadParameter.__base__  # of every wrong argument; typer names only this subclass
+    called = command(name)
+    if not arguments and getattr(called, "no_args_is_help", False):
+        arguments = ["--help"]
     try:
-        command(name).main(args=arguments, prog_name=f"via {name}")
+        with called.make_context(f"via {name}", arguments) as context:
+            called.invoke(context)
     except UserError as error:
         _leave(2, str(error))
+    except misused as error:
+        path = error.ctx.command_path if error.ctx else f"via {name}"
+        message = " ".join(error.format_message().split()).rstrip(".")
+        _leave(2, f"{message} (`{path} --help` shows what it takes)")
+    except typer.Exit as ended:
+        sys.exit(ended.exit_code)
+    except BrokenPipeError:  # `via ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in UNUSABLE or not error.filename:
             raise
-        where = error.filename or "while writing"
-        _leave(2, f"the disk is full ({where}): make room and run the same command again")
+        _leave(2, f"{error.filename}: {UNUSABLE[error.errno]}")
+    except typer.Abort:
+        _leave(130, "interrupted")
     except KeyboardInterrupt as error:
         _leave(130, str(error) or "interrupted")
-    except SystemExit as exit_:
-        interrupt = _interrupt_behind(exit_)
-        if interrupt is None:
-            raise
-        _leave(130, str(interrupt) or "interrupted")
     sys.exit(0)
-
-
-def _interrupt_behind(error: BaseException | None) -> KeyboardInterrupt | None:
-    """The KeyboardInterrupt that typer turned into an exit, if that is why it exits."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error
 
 
 def _leave(code: int, message: str) -> NoReturn:

@@ -1,5 +1,5 @@
 "use strict";
-/* The stages of a session: consent, comprehension, training, tasks, two questions, code. */
+/* The stages of a session: consent, comprehension, training, tasks, last questions, code. */
 
 (() => {
   const main = document.getElementById("main");
@@ -7,12 +7,12 @@
   const help = document.getElementById("help");
   const words = {
     saved: "Saved", saving: "Saving …", offline: "Offline: answers are kept here", refused: "Not accepted: reload the page",
+    expired: "Open your link again: answers are kept here",
     memory: "Kept in this window only: save your answers",
   };
-  const backend = createBackend((status, task) => {
+  const backend = createBackend(status => {
     savedLabel.textContent = words[status];
     savedLabel.classList.toggle("waiting", status !== "saved");
-    if (current && current.saved) current.saved(task);
   });
   let state = null, current = null, droppedFrames = 0;
 
@@ -72,13 +72,16 @@
     form.append(element("div", { class: "row" }, element("button", { class: "primary" }, "Continue")));
     const note = state.attempts ? element("p", { class: "note wrong", role: "alert" },
       "Not all answers were right. Read the questions again; you have one more try.") : "";
-    show(sheet(element("h2", {}, "Three questions about the task"),
-      element("p", {}, "In each task you see three clips that play together: the source above, and two edits of it, A and B, below. An instruction says what the edits were asked to do. You answer three questions with A, B or no clear difference."),
+    const labels = state.answers.map(answer => answer.label);
+    show(sheet(element("h2", {}, "Questions about the task"),
+      element("p", {}, "In each task you see three clips that play together: the source above, and two edits of it, A and B, below. An instruction says what the edits were asked to do. "
+        + `Then come these questions, each answered with ${labels.slice(0, -1).join(", ")} or ${labels.at(-1)}:`),
+      element("ul", {}, ...state.aspects.map(aspect => element("li", {}, aspect.question))),
       note, form));
     function submit(event) {
       event.preventDefault();
       const answers = state.comprehension.map((_, index) => Number(new FormData(form).get(`q${index}`)));
-      move({ stage: "comprehension", answers });
+      move({ stage: "comprehension", answers, attempts: state.attempts });
     }
   }
 
@@ -197,7 +200,6 @@
 
     current = {
       player,
-      saved: () => {},
       answerMarked(place) {
         if (locked || !state.answers[place]) return;
         give(marked, state.answers[place].value);
@@ -216,7 +218,7 @@
       element("label", { class: "block", for: `f${index}` }, question),
       element("textarea", { id: `f${index}`, maxlength: "4000" }),
     ]);
-    show(sheet(element("h2", {}, "Two last questions"), element("p", {}, "Both are optional."), ...boxes.flat(),
+    show(sheet(element("h2", {}, "Last questions"), element("p", {}, "You may leave them empty."), ...boxes.flat(),
       element("div", { class: "row" }, button("Finish", () => move({
         stage: "feedback",
         texts: boxes.map(([, box]) => box.value),

@@ -54,15 +54,15 @@ function createBackend(onSaved) {
       const [task, aspect] = place.split(" ");
       try {
         const { status, content } = await request("PUT", `api/answer/${task}/${aspect}`, body);
-        if (status === 429 || status >= 500) throw new Error("try again");
+        if (status === 401) throw new Error("expired");
+        if (status === 429 || status >= 500) throw new Error("offline");
         wait = 500;
         if (content.expected) state.expected = { ...state.expected, [task]: content.expected };
         if (outbox[place] === body) delete outbox[place];  // a 4xx cannot succeed later: the server's row stands
         remember();
-        if (status === 200) onSaved("saved", task);
-        else onSaved(status === 409 ? "saved" : "refused", task);
-      } catch {
-        onSaved("offline");
+        onSaved(content.stored ? "saved" : "refused");
+      } catch (error) {
+        onSaved(error.message === "expired" ? "expired" : "offline");
         await new Promise(resolve => setTimeout(resolve, wait));
         wait = Math.min(wait * 2, 10000);
       }

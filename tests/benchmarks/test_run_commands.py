@@ -48,7 +48,7 @@ def test_two_runs_are_compared_by_their_rows(
     ("words", "message"),
     [
         (["report", "nowhere"], "via: nowhere: not a run (it has no run.json)"),
-        (["validate", "nowhere"], "via: nowhere breaks the run format in 1 places"),
+        (["validate", "nowhere"], "via: nowhere breaks the run format in 1 place"),
         (["compare", "nowhere:a", "nowhere:b"], "via: nowhere: not a run"),
         (["ablate", "--suite", "nonsuch"], "via: nonsuch: no such suite"),
         (["ablate", "--methods", "fulll"], "via: there is no method 'fulll'"),

@@ -51,12 +51,13 @@ def test_golden_values_of_the_clip_metrics(golden):
     )
 
 
-def test_golden_controls_of_the_clip_metrics(golden):
+def test_golden_controls_of_the_clip_metrics(golden, moving, features):
     c = golden.arrays("clip_controls")
     s, e, a, b, walk = c["s"], c["e"], c["a"], c["b"], c["walk"]
     copy = clip.direction(s, s, b, a)
     frozen = np.repeat(walk[:1], len(walk), axis=0)
     still = clip.direction_consistency(frozen, walk)
+    copied = suite.load("clip_text_alignment")(Pair(moving, moving, EDIT), features)
     values = {
         "direction_known": clip.direction(e, s, b, a).value,
         "direction_exchanged": clip.direction(e, s, a, b).value,
@@ -71,7 +72,7 @@ def test_golden_controls_of_the_clip_metrics(golden):
         "one_frame_consecutive": clip.frame_consistency(walk[:1]),
         "accuracy_ties": clip.frame_accuracy(c["ties"], b, a),
         "text_equal": clip.text_alignment(np.stack([3 * b]), b).mean(),
-        "text_copy_gain": 0.0 * clip.text_alignment(s, b).mean(),
+        "text_copy_gain": copied.details["gain"],
     }
     for variant in ("consecutive", "all_pairs", "first", "vbench", "v2vbench"):
         values[f"angles_{variant}"] = clip.frame_consistency(c["angles"], variant)

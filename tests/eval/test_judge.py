@@ -40,8 +40,7 @@ def test_golden_replies_are_read_or_are_errors(golden):
 
 
 class Server(ThreadingHTTPServer):
-    """A server that speaks the chat API and answers from a list of replies, in turn, the last one for ever.
-    A server that speaks the chat API and answers from a list of replies, in turn, the last one for ever."""
+    """A server that speaks the chat API and answers from a list of replies in turn, the last one for ever."""
 
     daemon_threads = True
 

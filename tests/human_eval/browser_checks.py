@@ -174,7 +174,7 @@ def test_a_whole_session_by_keyboard(chromium, served, folder, study, key, tmp_p
         if number == 1:
             page.screenshot(path=tmp_path / "3-task.png")
         press(page, "Enter")
-    page.wait_for_selector("text=Two last questions")
+    page.wait_for_selector("text=Last questions")
     page.screenshot(path=tmp_path / "4-questions.png")
     tab_to(page, "textarea")
     page.keyboard.type("by the edges, and 1 2 3 s ? typed here are text")
@@ -416,7 +416,7 @@ def test_the_offline_bundle_from_a_file(chromium, folder, study, key, tmp_path):
             page.focus("#main")  # Space on the clicked button would press it again
         else:
             press(page, "Enter")
-    page.wait_for_selector("text=Two last questions")
+    page.wait_for_selector("text=Last questions")
     tab_to(page, ".sheet button.primary")
     press(page, "Enter")
     page.wait_for_selector("text=One step is left")

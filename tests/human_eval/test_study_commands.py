@@ -3,13 +3,14 @@
 import json
 
 import pytest
-from study_folders import ABOUT, make_study
+from study_folders import make_study
 from typer.testing import CliRunner
 from visitor import opened, put, to_tasks
 
 from benchmarks.records import Score, append, read_run
 from data.types import UserError
 from human_eval.commands import app
+from human_eval.correlate import scores_of_runs
 from human_eval.serve import application
 from human_eval.study import read_key, read_settings, read_study
 from human_eval.synthetic import synthetic_votes
@@ -81,7 +82,15 @@ def test_report_prints_table_1_and_writes_its_files(synthetic, tmp_path):
     assert "## Table 1" in output
     assert "SYNTHETIC" in output
     names = {path.name for path in (tmp_path / "r").iterdir()}
-    assert names >= {"table1.md", "table1.tex", "cells.csv", "report.html", "report.json", "methods.txt"}
+    assert names >= {
+        "table1.md",
+        "table1.tex",
+        "table1.csv",
+        "cells.csv",
+        "report.html",
+        "report.json",
+        "methods.txt",
+    }
 
 
 def test_correlate_compares_scores_with_votes(synthetic, small_run, tmp_path):
@@ -99,11 +108,15 @@ def test_correlate_compares_scores_with_votes(synthetic, small_run, tmp_path):
     output = said(
         "correlate", synthetic, "--run", small_run, "--allow-synthetic", "--out", tmp_path / "c.json"
     )
-    (small_run / "scores.jsonl").unlink()
     assert "length@1" in output
     assert "needs 5 methods" in output
     rows = json.loads((tmp_path / "c.json").read_text())["rows"]
     assert [row["aspect"] for row in rows] == list(read_study(synthetic).aspects)
+    with pytest.raises(UserError, match=r"'lenght'.*length@1"):
+        scores_of_runs([small_run], ["lenght"])
+    with pytest.raises(UserError, match="via score"):
+        scores_of_runs([small_run], [], run_seed=7)
+    (small_run / "scores.jsonl").unlink()
     with pytest.raises(UserError, match="via score"):
         said("correlate", synthetic, "--run", small_run, "--allow-synthetic")
 
@@ -134,5 +147,20 @@ def test_a_report_without_votes_says_what_to_do(study_folder):
         said("report", study_folder)
 
 
-def test_about_is_what_the_paper_left_open():
-    assert set(type(ABOUT).model_fields) == {"raters", "payment", "told", "viewing"}
+@pytest.mark.parametrize(
+    "arguments",
+    [("--clips", 0), ("--session-length", 0), ("--tests", 0), ("--icc", 2), ("--raters", 0), ("--wage", -1)],
+)
+def test_power_refuses_impossible_numbers_by_name(arguments):
+    result = runner.invoke(app, ["power", *map(str, arguments)])
+    assert result.exit_code == 2
+    assert arguments[0] in result.output
+
+
+def test_a_small_plan_still_takes_a_session():
+    assert "takes        1 sessions" in said("power", "--clips", 1, "--votes", 1, "--pairs", 1)
+
+
+def test_a_missing_file_of_rules_is_named(study_folder, tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        said("report", study_folder, "--exclusions", tmp_path / "rules.yaml")

@@ -142,8 +142,8 @@ def fill_crowd(folder, study, key, given, out):
                 "AssignmentId": f"A{number}",
                 "WorkerId": f"=W{number}",
                 "AssignmentStatus": "Submitted",
-                "AcceptTime": "2026-01-01T10:00:00Z",
-                "SubmitTime": "2026-01-01T10:30:00Z",
+                "AcceptTime": "Thu Jan 01 10:00:00 PST 2026",
+                "SubmitTime": "Thu Jan 01 10:30:00 PST 2026",
                 "WorkTimeInSeconds": "1800",
                 "Input.session": row["session"],
             }

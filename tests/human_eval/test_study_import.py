@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from human_eval.formats import FileRefused, read_rows
+from human_eval.formats import FileRefused, platform_time, read_rows
 from human_eval.import_ import judge
 from human_eval.study import Key, SessionPlan, Study, TaskPlan
 from human_eval.votes import COLUMNS, csv_text, neutral, votes_csv, winner
@@ -83,6 +83,18 @@ def test_no_written_cell_is_a_formula_and_no_address_is_published(name):
     assert "@" not in text
     for line in text.splitlines()[1:]:
         assert not any(cell.strip('"')[:1] in "=+-@\t" for cell in line.split(",") if cell)
+
+
+def test_times_of_the_crowd_platform_are_read():
+    assert platform_time("Tue Mar 03 10:00:00 PST 2026") == "2026-03-03T10:00:00-08:00"
+    assert platform_time("Tue Jul 7 10:00:00 PDT 2026") == "2026-07-07T10:00:00-07:00"
+    for other in (
+        "2026-03-03T10:00:00Z",
+        "Tue Mar 33 10:00:00 PST 2026",
+        "Tue Mar 03 10:00:00 XYZ 2026",
+        None,
+    ):
+        assert platform_time(other) == other
 
 
 def test_conflicting_rows_name_each_other():

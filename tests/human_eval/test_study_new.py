@@ -231,6 +231,13 @@ def test_a_changed_study_is_noticed(study_folder):
         ("vote: 3", "vote"),
         ("{", "not YAML"),
         ("aspects: [{name: A b, question: x}]", "aspects.0.name"),
+        ("aspects: [{name: session, question: x}]", "'session' is taken"),
+        ("aspects: [{name: a, question: x}, {name: a, question: y}]", "'a' is taken"),
+        ("aspects: []", "aspects"),
+        ("comprehension: [{question: x, options: [a, b], answer: 2}]", "there are 2 options"),
+        ("exclusions: {failed_checks: 0}", "exclusions.failed_checks"),
+        ("session_length: 0", "session_length"),
+        ("- a list", "field: value"),
     ],
 )
 def test_wrong_study_files_are_refused_in_one_line(tmp_path, text, message):

@@ -1,13 +1,16 @@
 """The server through its HTTP interface: stages, idempotent answers, privacy, hostile requests, Range."""
 
+import csv
 import json
 import re
+import socket
 
 import pytest
 from starlette.testclient import TestClient
 from visitor import SAYS, body, opened, put, stage, to_tasks, visitor
 
 from data.types import UserError
+from human_eval.commands import serve
 from human_eval.serve import BURST, PLAYED, application
 from human_eval.store import stored_votes
 from human_eval.study import read_key, read_study
@@ -102,7 +105,9 @@ def test_two_wrong_attempts_end_politely_with_another_code(site):
     stage(client, stage="consent", accept=True)
     wrong = [(q.answer + 1) % len(q.options) for q in study.settings.comprehension]
     assert stage(client, stage="comprehension", answers=wrong).json()["attempts"] == 1
-    out = stage(client, stage="comprehension", answers=wrong).json()
+    again = stage(client, stage="comprehension", answers=wrong).json()  # the same request, its reply lost
+    assert (again["stage"], again["attempts"]) == ("comprehension", 1)
+    out = stage(client, stage="comprehension", answers=wrong, attempts=1).json()
     assert out["stage"] == "screened_out"
     assert out["code"] != site[0].state.server.codes["complete"]
 
@@ -116,6 +121,19 @@ def test_refusing_stores_nothing_but_the_refusal(site):
     assert "person-1" not in (folder / "private" / "participants.csv").read_text()
     assert client.get("/api/session").status_code == 401
     assert stored_votes(folder / "votes.sqlite", study) == []
+
+
+def test_who_had_a_session_before_is_still_paid_when_the_next_person_refuses(site):
+    app, _, _, folder = site
+    visitor(app).get("/s", params={"PROLIFIC_PID": "=one,1", "SESSION_ID": "v1"})
+    store = app.state.server.store
+    store.submit(lambda c: c.execute("UPDATE session SET touched_at = 0").rowcount).result()
+    second = visitor(app)
+    second.get("/s", params={"PROLIFIC_PID": "two\n2", "SESSION_ID": "v2"})
+    stage(second, stage="consent", accept=False)
+    with (folder / "private" / "participants.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["participant"], row["session"]) for row in rows] == [("'=one,1", "s001")]
 
 
 def test_platform_ids_are_kept_in_clear_in_private_only(site):
@@ -330,6 +348,27 @@ def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(site):
     )
     assert "HttpOnly" in cookie
     assert "SameSite=lax" in cookie
+
+
+def test_a_frame_of_another_site_gets_its_cookie_over_https(study_folder):
+    key = read_key(study_folder)
+    app = application(study_folder, frame_ancestors="https://crowd.example")
+    for address, site in (("https://h", "SameSite=none; Secure"), ("http://h", "SameSite=lax")):
+        client = TestClient(app, base_url=address)
+        answer = client.get("/s", params={"token": key.token("s001")}, follow_redirects=False)
+        assert site in answer.headers["set-cookie"]
+        assert "frame-ancestors https://crowd.example" in answer.headers["content-security-policy"]
+    app.state.server.store.close()
+
+
+def test_a_port_in_use_is_refused_in_one_line_and_the_links_stay(study_folder):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(UserError, match="name another --host or --port"),
+    ):
+        serve(study_folder, port=taken.getsockname()[1])
+    assert not (study_folder / "votes.sqlite").exists()
+    assert not (study_folder / "private" / "links.csv").exists()
 
 
 def test_status_needs_the_administrators_word(site):
