@@ -124,5 +124,5 @@ def sweep(assignments: Sequence[str]) -> dict[str, Overrides]:
     variants: dict[str, Overrides] = {}
     for combination in product(*(values for _, values in axes)):
         overrides = {field: value for (field, _), value in zip(axes, combination)}
-        variants["_".join(f"{field}={value}" for field, value in overrides.items())] = overrides
+        variants[",".join(f"{field}={value}" for field, value in overrides.items())] = overrides
     return variants

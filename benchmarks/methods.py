@@ -18,7 +18,8 @@ import numpy as np
 
 from benchmarks.ablations import VARIANTS, Overrides
 from benchmarks.records import MethodRecord, config_hash
-from data.types import ArrayClip, CannotEdit, Editor, Frame, Report, Task, UserError
+from data.types import ArrayClip, CannotEdit, Clip, Editor, Frame, Report, Task, UserError
+from data.video import write_lossless
 from via.config import configured
 
 EDITORS: dict[str, str] = {
@@ -151,13 +152,20 @@ def open_via(method: Method, cache: Path, models: Models) -> Opened:
 
 
 def traced(editor: Any, task: Task, folder: Path, video: str) -> dict[str, Any]:
-    """What VIA decided in its last edit; the edited root frame is written beside the video as a picture."""
+    """What VIA decided in its last edit. Beside the video are written the edited root frame as a picture, and
+    where the edit acts as a video, white in the region."""
     from PIL import Image
 
     from via.framing import Framing
 
     trace, backbone = editor.trace, editor.backbone
-    facts: dict[str, Any] = {"region": trace.phrase, "group": trace.group}
+    mask = str(Path(video).with_suffix(".mask.mkv"))
+    write_lossless(folder / mask, acting(trace.region, task.clip), task.clip.fps)
+    facts: dict[str, Any] = {
+        "region": trace.region.phrase if trace.region else None,
+        "mask": mask,
+        "group": trace.group,
+    }
     if trace.root is not None:
         side = editor.config.size or backbone.default_side
         framing = Framing.fit(task.clip.size, side, backbone.size_multiple)
@@ -165,6 +173,13 @@ def traced(editor: Any, task: Task, folder: Path, video: str) -> dict[str, Any]:
         Image.fromarray(framing.frames_out(trace.root.edited[None])[0]).save(folder / picture)
         facts |= {"root_frame": trace.root.frame, "root_edit": picture, "root_scores": trace.root.scores}
     return facts
+
+
+def acting(region: Any, clip: Clip) -> Iterator[Frame]:
+    """Frames that are white where an edit acts; without a region it acts on the whole frame."""
+    for index in range(len(clip)):
+        inside = region.pixels([index])[0] if region else np.ones(clip.size, bool)
+        yield np.repeat(255 * inside.astype(np.uint8)[..., None], 3, axis=2)
 
 
 def version_of(editor: Editor) -> str:

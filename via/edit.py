@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from data.types import CannotEdit, Clip, Edit, Frame, Report, UserError, silent
 from via import inversion, local, root, tuning
@@ -31,24 +31,26 @@ from via.inversion import Trajectory
 from via.lock_step import Blended, Job, lock_step
 from via.masks import Masker
 from via.masks.given import checked
-from via.region import Region, ask, gathered_region, smoothed, soft_masks
+from via.region import Region, ask, dilated, gathered_region, smoothed, soft_masks
 from via.root import Root
 from via.sampling import batches, denoise, generator, place, start_noise
-from via.stages import Stages, array_digest, clip_digest, weights_digest
+from via.stages import Stages, array_digest, clip_digest, save_tensors, weights_digest
 
 Choose = Callable[
     [NDArray[np.uint8], list[float]], int
 ]  # candidates (k, H, W, 3) and scores -> the chosen one
 Follow = Callable[[torch.Tensor, Edit], torch.Tensor]  # candidates (k, 3, H, W) -> how well each follows (k,)
 
+DILATED = 3  # latent cells by which masks=dilated grows a given mask
+
 
 @dataclass
 class Trace:
-    """What the last edit decided: region phrase, group, root, and the seconds of each stage as if it had run
-    alone.
+    """What the last edit decided: region (None is the whole frame), group and root; and the seconds of each
+    stage as if it had run alone.
     """
 
-    phrase: str | None = None
+    region: Region | None = None
     group: list[int] = field(default_factory=list)
     root: Root | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -167,7 +169,7 @@ class Via:
                     )
 
             # 6  Decode as a stream.
-            self.trace.phrase = region.phrase if region else None
+            self.trace.region = region
             self.trace.group = group if config.spatiotemporal else []
             self.trace.seconds = stages.seconds
             yield from self.decoded(job, latents, region)
@@ -230,7 +232,9 @@ class Via:
             depends["masks"] = array_digest([masks]) if job.stages.shared else ""
             shift = clip.size[1] // 2 if config.masks == "wrong" else 0
             soft = (np.roll(mask, shift, axis=1) for mask in masks)
-            grow = 3 if config.masks == "dilated" else 0  # a given mask is taken at its word
+            if config.masks == "dilated":
+                soft = dilated(soft, job.framing, DILATED * self.backbone.latent_factor)
+            grow = 0  # a given mask is taken at its word
         else:
             assert masker is not None
             per_frame = config.region == "per_frame"
@@ -349,7 +353,8 @@ class Via:
             if config.root_choice == "person" and config.root_edit is None:
                 assert self.choose is not None
                 best = self.choose(job.framing.frames_out(candidates), scored.total.tolist())
-            save_file(
+            save_tensors(
+                path,
                 {
                     "candidates": stored.contiguous(),
                     "agreement": scored.agreement,
@@ -358,7 +363,6 @@ class Via:
                     "total": scored.total,
                     "chosen": torch.tensor(best),
                 },
-                path,
             )
 
         depends = {

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,11 +20,11 @@ import torch
 import torch.nn.functional as F
 from peft.tuners import lora
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from data.types import UserError
 from via.backbones import Backbone
+from via.stages import beside, save_tensors
 
 LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 
@@ -132,10 +131,9 @@ class Adapter:
 
     def save(self, path: Path) -> None:
         """Write as safetensors, beside its place first."""
-        beside = path.with_name(path.name + ".part")
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
-        save_file(tensors, beside, metadata={"via_adapter": json.dumps({"rank": self.rank})})
-        os.replace(beside, path)
+        with beside(path) as part:
+            save_tensors(part, tensors, {"via_adapter": json.dumps({"rank": self.rank})})
 
     @classmethod
     def load(cls, path: Path) -> Adapter:

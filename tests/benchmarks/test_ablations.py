@@ -102,12 +102,12 @@ def test_a_variant_runs_when_the_row_it_equals_is_not_in_the_run() -> None:
 def test_a_sweep_is_every_combination_of_its_values() -> None:
     found = sweep(["steps=10,20", "blend=off,constant"])
     assert list(found) == [
-        "steps=10_blend=off",
-        "steps=10_blend=constant",
-        "steps=20_blend=off",
-        "steps=20_blend=constant",
+        "steps=10,blend=off",
+        "steps=10,blend=constant",
+        "steps=20,blend=off",
+        "steps=20,blend=constant",
     ]
-    assert found["steps=20_blend=off"] == {"steps": "20", "blend": "off"}
+    assert found["steps=20,blend=off"] == {"steps": "20", "blend": "off"}
 
 
 @pytest.mark.parametrize("text", ["steps", "=3", "steps="])
