@@ -158,7 +158,7 @@ def traced(editor: Any, task: Task, folder: Path, video: str) -> dict[str, Any]:
 
     from via.framing import Framing
 
-    trace, backbone = editor.trace, editor.backbone
+    trace = editor.trace
     mask = str(Path(video).with_suffix(".mask.mkv"))
     write_lossless(folder / mask, acting(trace.region, task.clip), task.clip.fps)
     facts: dict[str, Any] = {
@@ -167,8 +167,7 @@ def traced(editor: Any, task: Task, folder: Path, video: str) -> dict[str, Any]:
         "group": trace.group,
     }
     if trace.root is not None:
-        side = editor.config.size or backbone.default_side
-        framing = Framing.fit(task.clip.size, side, backbone.size_multiple)
+        framing = Framing.of(editor.backbone, task.clip.size, editor.config.size)
         picture = str(Path(video).with_suffix(".root.png"))
         Image.fromarray(framing.frames_out(trace.root.edited[None])[0]).save(folder / picture)
         facts |= {"root_frame": trace.root.frame, "root_edit": picture, "root_scores": trace.root.scores}
@@ -260,7 +259,7 @@ def oracle(backbone: Any) -> MakeFrames:
     from via.framing import Framing
 
     def through_vae(frames: Any) -> Any:
-        framing = Framing.fit(frames.shape[1:3], backbone.default_side, backbone.size_multiple)
+        framing = Framing.of(backbone, frames.shape[1:3])
         pixels = framing.frames_in(frames).to(backbone.device)
         return framing.frames_out(backbone.decode(backbone.encode(pixels)))
 

@@ -33,7 +33,7 @@ from via.masks import Masker
 from via.masks.given import checked
 from via.region import Region, ask, dilated, gathered_region, smoothed, soft_masks
 from via.root import Root
-from via.sampling import batches, denoise, generator, place, start_noise
+from via.sampling import added_noise, batches, denoise, generator, place, start_noise
 from via.stages import Stages, array_digest, clip_digest, save_tensors, weights_digest
 
 Choose = Callable[
@@ -180,13 +180,13 @@ class Via:
         self.trace = Trace()
         text = backbone.guidance_text if config.guidance_text is None else config.guidance_text
         image = backbone.guidance_image if config.guidance_image is None else config.guidance_image
-        framing = Framing.fit(clip.size, config.size or backbone.default_side, backbone.size_multiple)
+        framing = Framing.of(backbone, clip.size, config.size)
         number, shards = self.shard
         bounds = np.linspace(0, len(clip), shards + 1).round().astype(int)
         depends: dict[str, Any] = {
             "instruction": edit.instruction,
             "size": framing.padded,
-            "sampling": [config.steps, text, image, config.timestep_spacing],
+            "sampling": [config.steps, text, image, config.timestep_spacing, config.scheduler],
         }
         if stages.shared:
             depends["clip"] = clip_digest(clip)
@@ -306,9 +306,7 @@ class Via:
         return Trajectory(path, levels, len(job.clip), shape)
 
     def drawn_noise(self, job: Job, frames: Sequence[int], shape: tuple[int, ...]) -> torch.Tensor:
-        return start_noise(
-            "per_frame" if job.config.noise == "per_frame" else "shared", frames, shape, job.seed
-        )
+        return start_noise(job.noise_kind, frames, shape, job.seed)
 
     def start(
         self, job: Job, trajectory: Trajectory | None, frames: Sequence[int], condition: Condition
@@ -388,18 +386,23 @@ class Via:
         shape = tuple(condition.image_latents.shape[2:])
         edits = []
         for part in self.progress(job, "root", range(job.config.root_candidates)):
-            draws = [torch.randn(shape, generator=generator(job.seed, f"root {j}")) for j in part]
+            draws = start_noise("per_frame", part, shape, job.seed, "root")
 
             def after_step(i: int, latents: torch.Tensor) -> torch.Tensor:
                 return blended(latents, [frame] * len(latents), i + 1) if job.config.root_local else latents
 
+            def noise(i: int, part: Sequence[int] = part) -> torch.Tensor | None:
+                solver, steps = job.config.scheduler, job.config.steps
+                return added_noise(solver, "per_frame", part, shape, job.seed, i, steps, "root")
+
             latents = denoise(
                 self.backbone,
-                torch.stack(draws).to(device, dtype),
+                draws.to(device, dtype),
                 condition[[0] * len(part)],
                 job.scheduler,
                 *job.guidance,
                 after_step,
+                noise,
             )
             edits.append(self.backbone.decode(latents).float().cpu())
         return torch.cat(edits).clamp(0, 1)

@@ -161,7 +161,7 @@ def _group_edit(editor: Via, job: Job, group: list[int], *, chained: bool) -> li
     drawn = replace(job, config=config.model_copy(update={"noise": "shared"}))
     latents = editor.start(drawn, None, group, condition)
     layers = attention.Layers(config.swap_self, config.swap_cross, config.swap_layers, config.swap_branches)
-    for timestep in job.scheduler.timesteps:
+    for i, timestep in enumerate(job.scheduler.timesteps):
 
         def predict(
             j: int, latents: torch.Tensor = latents, timestep: torch.Tensor = timestep
@@ -177,7 +177,7 @@ def _group_edit(editor: Via, job: Job, group: list[int], *, chained: bool) -> li
             chained=chained,
             context=config.gather_context,
         )
-        latents = job.scheduler.step(output, timestep, latents, return_dict=False)[0]
+        latents = drawn.step(i, output, latents, group)
     return list(job.framing.frames_out(backbone.decode(latents)))
 
 
