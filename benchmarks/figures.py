@@ -239,6 +239,31 @@ def mask_plot(table: pd.DataFrame, error: Column, overlap: Column) -> Figure | N
     return figure
 
 
+OVER_TIME = {"colour drift": "histogram_drift@1", "background error": "answer_error_outside@1"}
+
+
+def over_time(run: Run, rows: Sequence[str]) -> Figure:
+    """What colour and background do along a clip: each row's mean over its cells, frame by frame."""
+    figure = Figure(figsize=(8.4, 3.2), layout="constrained")
+    for axis, (title, metric) in zip(figure.subplots(1, len(OVER_TIME)), OVER_TIME.items()):
+        for number, row in enumerate(rows):
+            series = [
+                score.details["frames"]
+                for key, _ in run.cells()
+                if key.method == row and (score := run.score(key, metric)) and score.details.get("frames")
+            ]
+            if series:
+                length = min(map(len, series))
+                mean = np.mean([values[:length] for values in series], axis=0)
+                axis.plot(mean, color=f"C{number}", lw=1.2, label=TITLES.get(row, row))
+        axis.set_xlabel("frame")
+        axis.set_ylabel(f"{title} (lower is better)")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, fontsize=8, loc="outside upper right", ncols=3)
+    return figure
+
+
 def mark(axis: Axes, place: float, interval: object, **style: object) -> None:
     """A mean with its 95 % interval."""
     mean, low, high = (getattr(interval, name, None) for name in ("mean", "low", "high"))

@@ -110,6 +110,14 @@ def test_a_sweep_is_every_combination_of_its_values() -> None:
     assert found["steps=20,blend=off"] == {"steps": "20", "blend": "off"}
 
 
+def test_of_a_sweep_that_cannot_act_on_the_whole_frame_one_value_is_run() -> None:
+    rows = {**sweep(["masks=predicted,given,none"]), **sweep(["steps=5"])}
+    whys = [cannot_act(name, overrides, task(None), rows) for name, overrides in rows.items()]
+    said = "cannot act here: masks on an edit of the whole frame; the same as masks=predicted"
+    assert whys == [None, said, said, None]
+    assert not any(cannot_act(name, overrides, task("the dog"), rows) for name, overrides in rows.items())
+
+
 @pytest.mark.parametrize("text", ["steps", "=3", "steps="])
 def test_a_sweep_without_values_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="write field=value,value"):
