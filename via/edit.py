@@ -409,24 +409,15 @@ class Via:
 
     def adapter(self, job: Job, chosen: Root) -> tuning.Adapter:
         """Step 4, second half: the editor's weights after tuning on the affine copies of the root pair."""
-        config, backbone = job.config, self.backbone
+        config = job.config
         assert config.tuning != "off"
         method = config.tuning
-        ranges = tuning.AffineRanges(
-            config.affine_rotation,
-            config.affine_translation,
-            config.affine_crop,
-            config.affine_shear,
-            config.affine_fill,
-        )
 
         def make(path: Path) -> None:
             draws = generator(job.seed, "tuning")
-            source = self.pixels(job, [chosen.frame])[0]
-            pairs = tuning.affine_pairs(source, chosen.edited.to(source), config.tuning_pairs, draws, ranges)
             adapter = tuning.tune(
-                backbone,
-                pairs,
+                self.backbone,
+                self.pairs(job, chosen, draws),
                 job.edit.instruction,
                 draws,
                 method=method,
@@ -446,6 +437,19 @@ class Via:
             "tuning": {k: v for k, v in config if k.startswith(("tuning", "affine"))},
         }
         return tuning.Adapter.load(job.stages.file("tuning", depends, make))
+
+    def pairs(self, job: Job, chosen: Root, draws: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """The tuning set of Eq. 5: affine copies of the root frame and of its edit, (n, 3, H, W) each."""
+        config = job.config
+        ranges = tuning.AffineRanges(
+            config.affine_rotation,
+            config.affine_translation,
+            config.affine_crop,
+            config.affine_shear,
+            config.affine_fill,
+        )
+        source = self.pixels(job, [chosen.frame])[0]
+        return tuning.affine_pairs(source, chosen.edited.to(source), config.tuning_pairs, draws, ranges)
 
     def decoded(self, job: Job, latents: torch.Tensor, region: Region | None) -> Iterator[Frame]:
         """Step 6: frames of the clip's size, batch by batch; with `paste` the source's pixels outside the

@@ -42,6 +42,12 @@ class Job:
     depends: dict[str, Any]  # what every stage depends on
 
     @property
+    def layers(self) -> attention.Layers:
+        """Where attention is swapped."""
+        config = self.config
+        return attention.Layers(config.swap_self, config.swap_cross, config.swap_layers, config.swap_branches)
+
+    @property
     def noise_kind(self) -> Literal["shared", "per_frame"]:
         """How noise is drawn wherever it is."""
         return "per_frame" if self.config.noise == "per_frame" else "shared"
@@ -72,7 +78,6 @@ def lock_step(
     `blended(latents, frames, done)` is local blending after `done` steps.
     """
     config = job.config
-    layers = attention.Layers(config.swap_self, config.swap_cross, config.swap_layers, config.swap_branches)
     latents = latents.clone()
     swapping = config.steps if config.swap_steps is None else config.swap_steps
     done, total = 0, config.steps * len(latents)
@@ -82,7 +87,7 @@ def lock_step(
         if group is not None and i < swapping:
             # Stage one of Fig. 4: the group's frames, in order, each against those before it.
             numbers, group_latents, condition = group
-            outputs, store = _gathered(backbone, job, timestep, group_latents, condition, layers)
+            outputs, store = gathered(backbone, job, timestep, group_latents, condition)
             group_latents = job.step(i, outputs, group_latents, numbers)
             if config.blend_group:
                 group_latents = blended(group_latents, numbers, i + 1)
@@ -93,7 +98,7 @@ def lock_step(
         for frames, condition in parts:
             rows = slice(row, row + len(frames))
             row = rows.stop
-            with _swapped(backbone, store, condition.branches, layers, config.swap_own):
+            with _swapped(backbone, store, condition.branches, job.layers, config.swap_own):
                 output = backbone.predict(latents[rows], timestep, condition, *job.guidance)
             latents[rows] = blended(job.step(i, output, latents[rows], frames), frames, i + 1)
             done += len(frames)
@@ -101,14 +106,11 @@ def lock_step(
     return latents
 
 
-def _gathered(
-    backbone: Backbone,
-    job: Job,
-    timestep: torch.Tensor,
-    latents: torch.Tensor,
-    condition: Condition,
-    layers: attention.Layers,
+def gathered(
+    backbone: Backbone, job: Job, timestep: torch.Tensor, latents: torch.Tensor, condition: Condition
 ) -> tuple[torch.Tensor, attention.GroupStore]:
+    """Outputs (k + 1, c, h, w) for the group's latents at this step, and its keys and values (Eq. 7, 8)."""
+
     def predict(j: int) -> torch.Tensor:
         return backbone.predict(latents[j : j + 1], timestep, condition[j : j + 1], *job.guidance)
 
@@ -117,7 +119,7 @@ def _gathered(
         predict,
         len(latents),
         condition.branches,
-        layers,
+        job.layers,
         chained=job.config.gather,
         context=job.config.gather_context,
     )

@@ -175,9 +175,8 @@ def tune(
             _inject(unet, rank, initial)
             trained = {name: p for name, p in unet.named_parameters() if "lora_" in name}
         else:
-            for (
-                module
-            ) in unet.modules():  # trained copies take the place of the weights, which stay untouched
+            # trained copies take the place of the weights, which stay untouched
+            for module in unet.modules():
                 for name, parameter in module.named_parameters(recurse=False):
                     setattr(module, name, nn.Parameter(parameter.detach().clone()))
             trained = dict(unet.named_parameters())

@@ -58,10 +58,10 @@ def names(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
-def refused(answer, *parts):
-    """Whether a command was answered with one line that holds these parts."""
+def refused(answer, *said):
+    """Whether a command was answered with one line that holds these said."""
     code, lines = answer
-    return code == 2 and len(lines) == 1 and all(part in lines[0] for part in ("via: ", *parts))
+    return code == 2 and len(lines) == 1 and all(part in lines[0] for part in ("via: ", *said))
 
 
 def encoded(path, frames, codec, pix_fmt, times=None):
@@ -149,7 +149,7 @@ def test_a_turned_film_is_edited_upright(via_edit, film, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("instruction", "region", "parts"),
+    ("instruction", "region", "said"),
     [
         ("make the zeppelin blue", None, ('"the zeppelin"', "--mask FILE")),
         ("make the bus blue", None, ("no frame shows the bus", "--region")),
@@ -158,14 +158,14 @@ def test_a_turned_film_is_edited_upright(via_edit, film, tmp_path):
     ],
 )
 def test_an_instruction_that_names_nothing_in_the_clip_is_answered(
-    via_edit, monkeypatch, frame_conditioned, tmp_path, instruction, region, parts
+    via_edit, monkeypatch, frame_conditioned, tmp_path, instruction, region, said
 ):
     from via.masks.pocket import load
 
     monkeypatch.setattr(commands, "_models", lambda name, device, predicts: (frame_conditioned, load()))
     source = encoded(tmp_path / "grey.mkv", rising(2), "ffv1", "yuv420p")
     more = ("--region", region) if region else ()
-    assert refused(via_edit(source, instruction, *more), *parts)
+    assert refused(via_edit(source, instruction, *more), *said)
     assert names(tmp_path) == ["grey.mkv"]
 
 
@@ -174,7 +174,7 @@ def painted(path, size, value=255):
 
 
 @pytest.mark.parametrize(
-    ("make", "parts"),
+    ("make", "said"),
     [
         (lambda path: painted(path, (48, 61)), ("6 x 48 x 61", "6 x 48 x 60", "of the clip's size")),
         (lambda path: painted(path, (48, 60), 0), ("no frame shows a masked pixel", "--mask")),
@@ -182,10 +182,10 @@ def painted(path, size, value=255):
         (lambda path: None, ("mask.png: not a readable image", "PNG or video")),
     ],
 )
-def test_a_mask_that_does_not_fit_is_answered(via_edit, film, tmp_path, make, parts):
+def test_a_mask_that_does_not_fit_is_answered(via_edit, film, tmp_path, make, said):
     make(tmp_path / "mask.png")
     before = names(tmp_path)
-    assert refused(via_edit(film, LOCAL, "--mask", tmp_path / "mask.png"), *parts)
+    assert refused(via_edit(film, LOCAL, "--mask", tmp_path / "mask.png"), *said)
     assert names(tmp_path) == before
 
 
@@ -234,7 +234,7 @@ def test_a_disk_that_fills_up_under_a_stage_loses_no_other_stage(via_edit, film,
 def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(via_edit, film, tmp_path, monkeypatch):
     kept = tmp_path / "kept"
     with monkeypatch.context() as patched:
-        patched.setattr(lock_step, "_gathered", lambda *_: signal.raise_signal(signal.SIGINT))
+        patched.setattr(lock_step, "gathered", lambda *_: signal.raise_signal(signal.SIGINT))
         code, lines = via_edit(film, WHOLE, "--cache", kept)
     assert code == 130
     assert len(lines) == 1
