@@ -53,6 +53,12 @@ def ablations(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", requires=["env"])
+def questions(session: nox.Session) -> None:
+    """Sweep what the paper leaves open and write the answers into docs/questions.md (-- tuning masks ...)."""
+    run(session, "python", "-m", "benchmarks.questions", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["env"])
 def tests(session: nox.Session) -> None:
     """The tests, on two processes of one thread each."""
     arguments = ("-m", "pytest", "-n", "2", "-m", "not network", *session.posargs)

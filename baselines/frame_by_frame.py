@@ -6,7 +6,7 @@ off.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data.types import Clip, Edit, Frame, Report, UserError, silent
 from via.backbones import Backbone
-from via.config import Spacing
+from via.config import Solver, Spacing
 from via.framing import Framing, read
-from via.sampling import batches, denoise, place, start_noise
+from via.sampling import added_noise, batches, denoise, place, start_noise
 
 
 class FrameByFrameConfig(BaseModel):
@@ -30,6 +30,7 @@ class FrameByFrameConfig(BaseModel):
     guidance_text: float | None = None
     guidance_image: float | None = None
     timestep_spacing: Spacing | None = None
+    scheduler: Solver = "ddim"
     noise: Literal["shared", "per_frame"] = "shared"
     size: Annotated[int, Field(ge=8)] | None = None
 
@@ -61,17 +62,22 @@ class FrameByFrame:
         config, backbone = self.config, self.backbone
         text = backbone.guidance_text if config.guidance_text is None else config.guidance_text
         image = backbone.guidance_image if config.guidance_image is None else config.guidance_image
-        framing = Framing.fit(clip.size, config.size or backbone.default_side, backbone.size_multiple)
+        framing = Framing.of(backbone, clip.size, config.size)
         scheduler = backbone.scheduler(config.steps, config.timestep_spacing)
         device, dtype = place(backbone)
         done = 0
         for frames in batches(range(len(clip)), self.batch_size):
             pixels = framing.frames_in(read(clip, frames)).to(device, dtype)
             condition = backbone.condition(pixels, edit.instruction)
-            noise = start_noise(config.noise, frames, condition.image_latents.shape[2:], seed).to(
-                device, dtype
-            )
-            latents = denoise(backbone, noise, condition, scheduler, text, image)
+            shape = condition.image_latents.shape[2:]
+
+            def added(
+                i: int, frames: Sequence[int] = frames, shape: Sequence[int] = shape
+            ) -> torch.Tensor | None:
+                return added_noise(config.scheduler, config.noise, frames, shape, seed, i, config.steps)
+
+            noise = start_noise(config.noise, frames, shape, seed).to(device, dtype)
+            latents = denoise(backbone, noise, condition, scheduler, text, image, noise=added)
             yield from framing.frames_out(backbone.decode(latents))
             done += len(frames)
             report("edit", done, len(clip))

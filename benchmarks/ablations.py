@@ -96,12 +96,12 @@ def cannot_act(name: str, overrides: Overrides, task: Task, others: Mapping[str,
     if task.edit.region is not None:
         return None
     local, acting = parted(overrides)
-    for other, theirs in others.items():
-        their_local, their_acting = parted(theirs)
-        if other != name and their_acting == acting and their_local.items() < local.items():
-            fields = ", ".join(sorted(local.keys() - their_local.keys()))
-            return f"cannot act here: {fields} on an edit of the whole frame; the same as {other}"
-    return None
+    alike = {other: parted(theirs)[0] for other, theirs in others.items() if parted(theirs)[1] == acting}
+    first = min(alike, key=lambda other: len(alike[other]), default=name)
+    if first == name:
+        return None
+    fields = ", ".join(sorted(field for field in local if local[field] != alike[first].get(field)))
+    return f"cannot act here: {fields} on an edit of the whole frame; the same as {first}"
 
 
 def parted(overrides: Overrides) -> tuple[Overrides, Overrides]:
@@ -124,5 +124,5 @@ def sweep(assignments: Sequence[str]) -> dict[str, Overrides]:
     variants: dict[str, Overrides] = {}
     for combination in product(*(values for _, values in axes)):
         overrides = {field: value for (field, _), value in zip(axes, combination)}
-        variants["_".join(f"{field}={value}" for field, value in overrides.items())] = overrides
+        variants[",".join(f"{field}={value}" for field, value in overrides.items())] = overrides
     return variants

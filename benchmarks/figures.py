@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from benchmarks.ablations import TITLES
 from benchmarks.records import Result, Run, TaskRecord
-from benchmarks.tables import Column, estimates
+from benchmarks.tables import Column, estimates, values_of
 from data.types import Frames
 from data.video import open_clip
 
@@ -49,12 +50,16 @@ def draw(run: Run, table: pd.DataFrame, columns: Sequence[Column], folder: Path)
             "What each component changes, in the arrangement of the paper's Fig. 10; below, frame-by-frame "
             "editing and the best valid answer"
         )
-    for column in columns:
-        swept = sweep_plot(table, column)
-        if swept is not None:
-            name = f"sweep_{column.title.replace(' ', '_')}.png"
-            swept.savefig(folder / name, dpi=150)
-            pictures[name] = f"{column.title} over the swept fields, means with 95 % intervals"
+    if sweeps := swept(list(dict.fromkeys(table["method"]))):
+        shown = [column for column in columns if column.kind != "seconds"]
+        sweep_plot(table, shown, sweeps).savefig(folder / "sweep.png", dpi=120)
+        pictures["sweep.png"] = "Every column over the swept fields, means with 95 % intervals"
+    titled = {column.title: column for column in columns}
+    if "mask IoU" in titled and "answer error" in titled:
+        masks = mask_plot(table, titled["answer error"], titled["mask IoU"])
+        if masks is not None:
+            masks.savefig(folder / "masks.png", dpi=120)
+            pictures["masks.png"] = "Answer error against how well the masks match the true ones"
     dose = dose_plot(table, columns)
     if dose is not None:
         dose.savefig(folder / "dose_response.png", dpi=150)
@@ -157,24 +162,105 @@ def strip_of(run: Run, result: Result) -> Frames | str:
     return np.stack([clip[int(index)] for index in indices])
 
 
-def sweep_plot(table: pd.DataFrame, column: Column) -> Figure | None:
-    """A column over the values of each swept field (rows named field=value); None where nothing was swept."""
-    found = estimates(table, column)
-    axes_of: dict[str, list[tuple[str, str]]] = {}
-    for row in found:
-        field, equals, value = row.partition("=")
-        if equals and "=" not in value:
-            axes_of.setdefault(field, []).append((value, row))
-    axes_of = {field: points for field, points in axes_of.items() if len(points) > 1}
-    if not axes_of:
+Sweeps = dict[str, dict[str, dict[str, str]]]  # swept field -> other fields' values -> value -> row
+
+
+def swept(rows: Sequence[str]) -> Sweeps:
+    """The sweeps among the rows of a run, by the field that runs along the horizontal axis.
+
+    >>> swept(["full", "steps=10", "steps=20"])
+    {'steps': {'': {'10': 'steps=10', '20': 'steps=20'}}}
+    >>> swept(["blend=off,steps=5", "blend=constant,steps=5"])["blend"]["steps=5"]["off"]
+    'blend=off,steps=5'
+    """
+    found: Sweeps = {}
+    for row in rows:
+        if "=" in row:
+            (field, value), *others = values_of(row).items()
+            line = ", ".join(f"{name}={other}" for name, other in others)
+            found.setdefault(field, {}).setdefault(line, {})[value] = row
+    return {field: lines for field, lines in found.items() if len(ticks(lines)) > 1}
+
+
+def ticks(lines: dict[str, dict[str, str]]) -> list[str]:
+    """All values of a swept field, in the order of the rows."""
+    return list(dict.fromkeys(value for line in lines.values() for value in line))
+
+
+def sweep_plot(table: pd.DataFrame, columns: Sequence[Column], sweeps: Sweeps) -> Figure:
+    """Columns (down) over the values of each swept field (across), means with 95 % intervals.
+
+    Further fields of a sweep are lines of their own; frame-by-frame editing is a dashed line.
+    """
+    shape = (len(columns), len(sweeps))
+    figure = Figure(figsize=(4.2 * shape[1], 2.6 * shape[0]), layout="constrained")
+    for column, axes in zip(columns, figure.subplots(*shape, squeeze=False, sharey="row")):
+        found = estimates(table, column)
+        for axis, (field, lines) in zip(axes, sweeps.items()):
+            values = ticks(lines)
+            for number, (label, points) in enumerate(lines.items()):
+                for value, row in points.items():
+                    place = values.index(value) + 0.12 * number
+                    mark(axis, place, found[row].interval, color=f"C{number}")
+                if label:
+                    axis.plot([], [], "o", color=f"C{number}", label=label)
+            plain = found.get("frame_by_frame")
+            if plain is not None and plain.interval is not None and plain.interval.mean is not None:
+                axis.axhline(plain.interval.mean, color="#888", ls="--", lw=1, label="frame by frame")
+            axis.set_xticks(range(len(values)), values)
+            axis.set_xlim(-0.5, len(values) - 0.5)
+            axis.set_xlabel(field)
+        axes[0].set_ylabel(f"{column.title}\n({column.better} is better)")
+        if column.kind == "share":
+            axes[0].yaxis.set_major_formatter(PercentFormatter(1))
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, fontsize=8, loc="outside upper right", ncols=4)
+    return figure
+
+
+def mask_plot(table: pd.DataFrame, error: Column, overlap: Column) -> Figure | None:
+    """Error against how well a row's masks match the true ones; None where no masks were swept."""
+    errors, overlaps = estimates(table, error), estimates(table, overlap)
+    rows = [row for row in errors if "masks" in values_of(row)]
+    if len(rows) < 2:
         return None
-    figure = Figure(figsize=(4.2 * len(axes_of), 3.2), layout="constrained")
-    for axis, (field, points) in zip(figure.subplots(1, len(axes_of), squeeze=False)[0], axes_of.items()):
-        for place, (_, row) in enumerate(points):
-            mark(axis, place, found[row].interval)
-        axis.set_xticks(range(len(points)), [value for value, _ in points])
-        axis.set_xlabel(field)
-        axis.set_ylabel(f"{column.title} ({column.better} is better)")
+    figure = Figure(figsize=(5.4, 3.8), layout="constrained")
+    axis = figure.subplots()
+    for number, row in enumerate(rows):
+        across, up = overlaps[row].interval, errors[row].interval
+        if across is not None and across.mean is not None:
+            mark(axis, across.mean, up, color=f"C{number}")
+            axis.plot([], [], "o", color=f"C{number}", label=row)
+    axis.set_xlim(-0.05, 1.05)
+    axis.set_xlabel("mask IoU with the true mask")
+    axis.set_ylabel(f"{error.title} ({error.better} is better)")
+    axis.legend(fontsize=8)
+    return figure
+
+
+OVER_TIME = {"colour drift": "histogram_drift@1", "background error": "answer_error_outside@1"}
+
+
+def over_time(run: Run, rows: Sequence[str]) -> Figure:
+    """What colour and background do along a clip: each row's mean over its cells, frame by frame."""
+    figure = Figure(figsize=(8.4, 3.2), layout="constrained")
+    for axis, (title, metric) in zip(figure.subplots(1, len(OVER_TIME)), OVER_TIME.items()):
+        for number, row in enumerate(rows):
+            series = [
+                score.details["frames"]
+                for key, _ in run.cells()
+                if key.method == row and (score := run.score(key, metric)) and score.details.get("frames")
+            ]
+            if series:
+                length = min(map(len, series))
+                mean = np.mean([values[:length] for values in series], axis=0)
+                axis.plot(mean, color=f"C{number}", lw=1.2, label=TITLES.get(row, row))
+        axis.set_xlabel("frame")
+        axis.set_ylabel(f"{title} (lower is better)")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, fontsize=8, loc="outside upper right", ncols=3)
     return figure
 
 

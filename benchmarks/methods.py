@@ -18,7 +18,8 @@ import numpy as np
 
 from benchmarks.ablations import VARIANTS, Overrides
 from benchmarks.records import MethodRecord, config_hash
-from data.types import ArrayClip, CannotEdit, Editor, Frame, Report, Task, UserError
+from data.types import ArrayClip, CannotEdit, Clip, Editor, Frame, Report, Task, UserError
+from data.video import write_lossless
 from via.config import configured
 
 EDITORS: dict[str, str] = {
@@ -151,20 +152,33 @@ def open_via(method: Method, cache: Path, models: Models) -> Opened:
 
 
 def traced(editor: Any, task: Task, folder: Path, video: str) -> dict[str, Any]:
-    """What VIA decided in its last edit; the edited root frame is written beside the video as a picture."""
+    """What VIA decided in its last edit. Beside the video are written the edited root frame as a picture, and
+    where the edit acts as a video, white in the region."""
     from PIL import Image
 
     from via.framing import Framing
 
-    trace, backbone = editor.trace, editor.backbone
-    facts: dict[str, Any] = {"region": trace.phrase, "group": trace.group}
+    trace = editor.trace
+    mask = str(Path(video).with_suffix(".mask.mkv"))
+    write_lossless(folder / mask, acting(trace.region, task.clip), task.clip.fps)
+    facts: dict[str, Any] = {
+        "region": trace.region.phrase if trace.region else None,
+        "mask": mask,
+        "group": trace.group,
+    }
     if trace.root is not None:
-        side = editor.config.size or backbone.default_side
-        framing = Framing.fit(task.clip.size, side, backbone.size_multiple)
+        framing = Framing.of(editor.backbone, task.clip.size, editor.config.size)
         picture = str(Path(video).with_suffix(".root.png"))
         Image.fromarray(framing.frames_out(trace.root.edited[None])[0]).save(folder / picture)
         facts |= {"root_frame": trace.root.frame, "root_edit": picture, "root_scores": trace.root.scores}
     return facts
+
+
+def acting(region: Any, clip: Clip) -> Iterator[Frame]:
+    """Frames that are white where an edit acts; without a region it acts on the whole frame."""
+    for index in range(len(clip)):
+        inside = region.pixels([index])[0] if region else np.ones(clip.size, bool)
+        yield np.repeat(255 * inside.astype(np.uint8)[..., None], 3, axis=2)
 
 
 def version_of(editor: Editor) -> str:
@@ -245,7 +259,7 @@ def oracle(backbone: Any) -> MakeFrames:
     from via.framing import Framing
 
     def through_vae(frames: Any) -> Any:
-        framing = Framing.fit(frames.shape[1:3], backbone.default_side, backbone.size_multiple)
+        framing = Framing.of(backbone, frames.shape[1:3])
         pixels = framing.frames_in(frames).to(backbone.device)
         return framing.frames_out(backbone.decode(backbone.encode(pixels)))
 

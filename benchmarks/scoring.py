@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.records import Key, Result, Run, Score, append, file_sha256, inside, read_run, writing
 from data.types import Clip, Report, Task, UserError, silent
@@ -62,6 +63,7 @@ def pair_of(run: Run, result: Result, task: Task) -> Pair:
         mask=task.masks() > 0.5 if task.masks else None,
         answers=list(task.answers()) if task.answers else None,
         root=root_of(run, result),
+        predicted_mask=mask_of(run, result),
     )
 
 
@@ -75,6 +77,15 @@ def intact(run: Run, result: Result) -> Clip:
             f"{path} is not the video that results.jsonl names: delete it and run the command again"
         )
     return open_clip(path)
+
+
+def mask_of(run: Run, result: Result) -> NDArray[np.bool_] | None:
+    """Where the editor says it acted (n, H, W), where it named such a video among its facts."""
+    video = result.facts.get("mask")
+    if not isinstance(video, str) or not (path := inside(run.folder, video)).is_file():
+        return None
+    masks: NDArray[np.bool_] = open_clip(path)[:][..., 0] > 127
+    return masks
 
 
 def root_of(run: Run, result: Result) -> tuple[int, np.ndarray] | None:

@@ -30,13 +30,16 @@ class Column:
     metric: str | None  # None: seconds, which the result itself holds
     detail: str | None = None
     better: Literal["lower", "higher"] = "lower"
-    kind: Literal["number", "share", "seconds", "decibel"] = "number"
+    kind: Literal["number", "square", "share", "seconds", "decibel"] = "number"
+    about: tuple[str, ...] = ()  # fields of VIA: shown only where one of them is swept
 
     def show(self, value: float | None) -> str:
         """A value of this column in print; a dash where there is none."""
         if value is None:
             return "–"
-        digits = {"number": ".4f", "share": ".1%", "seconds": ".1f", "decibel": ".2f"}[self.kind]
+        digits = {"number": ".4f", "square": ".6f", "share": ".1%", "seconds": ".1f", "decibel": ".2f"}[
+            self.kind
+        ]
         return format(value, digits)
 
     def signed(self, value: float) -> str:
@@ -52,8 +55,17 @@ COLUMNS = (
     Column("edited share", "edited_share@1", better="higher", kind="share"),
     Column("root agreement", "root_agreement@1", better="higher", kind="share"),
     Column("background error", "answer_error_outside@1"),
+    Column(
+        "seam error",
+        "background_psnr@1",
+        "ring_mse",
+        kind="square",
+        about=("blend", "blend_area", "blend_group"),
+    ),
     Column("background PSNR", "background_psnr@1", better="higher", kind="decibel"),
     Column("warp error", "warp_error_short@1"),
+    Column("colour drift", "histogram_drift@1"),
+    Column("mask IoU", "mask_iou@1", better="higher", about=("masks", "mask_grow", "mask_smooth", "region")),
     Column("seconds", None, kind="seconds"),
 )
 
@@ -117,8 +129,23 @@ def value_of(run: Run, key: Key, result: Result | None, column: Column) -> float
 
 
 def present(columns: Sequence[Column], table: pd.DataFrame) -> list[Column]:
-    """The columns in which at least one cell has a value."""
-    return [column for column in columns if table[column.title].notna().any()]
+    """The columns in which at least one cell has a value, without those about fields that no row sweeps."""
+    swept = {field for row in table["method"].unique() for field in values_of(row)}
+    return [
+        column
+        for column in columns
+        if table[column.title].notna().any() and (not column.about or swept & set(column.about))
+    ]
+
+
+def values_of(row: str) -> dict[str, str]:
+    """Field -> value of a swept row, by its name; empty for other rows.
+
+    >>> values_of("steps=10,blend=last_step")
+    {'steps': '10', 'blend': 'last_step'}
+    """
+    parts = [part.partition("=") for part in row.split(",")] if "=" in row else []
+    return {field: value for field, _, value in parts}
 
 
 def by_cell(table: pd.DataFrame, column: Column) -> pd.DataFrame:

@@ -38,7 +38,12 @@ def edit(
     ] = None,
     choose_root: Annotated[bool, typer.Option("--choose-root", help="Show the candidates and ask.")] = False,
     frames: Annotated[str | None, typer.Option(help="The first N frames, or START:END.")] = None,
-    size: Annotated[int | None, typer.Option(min=8, help="Shorter side in pixels for the editor.")] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            min=8, help="Side in pixels for the editor: the shorter for pocket, the longer for ip2p."
+        ),
+    ] = None,
     explain: Annotated[Path | None, typer.Option(help="Folder for a page that shows every step.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder that keeps stages for the next edit.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
@@ -74,7 +79,8 @@ def edit(
         stages = f"finished stages are kept in {folder}" if folder else "--cache DIR would keep stages"
         raise KeyboardInterrupt(f"interrupted; {out} is not written, {stages}") from None
     seconds = sum(editor.trace.seconds.values())
-    where = f"region: {editor.trace.phrase}" if editor.trace.phrase else "the whole frame"
+    region = editor.trace.region
+    where = f"region: {region.phrase or 'the given masks'}" if region else "the whole frame"
     typer.echo(f"{out}: {len(clip)} frames, {where}, {seconds:.0f} s, {len(clip) / seconds:.2g} frames/s")
     if explain:
         from via.explain import explain as explained

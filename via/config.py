@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from data.types import UserError
 
 Spacing = Literal["leading", "trailing", "linspace"]
+Solver = Literal["ddim", "euler_ancestral"]
 
 
 class ViaConfig(BaseModel):
@@ -27,8 +28,9 @@ class ViaConfig(BaseModel):
     guidance_text: float | None = None
     guidance_image: float | None = None
     timestep_spacing: Spacing | None = None
+    scheduler: Solver = "ddim"  # euler_ancestral adds noise at every step but the last
     noise: Literal["shared", "per_frame", "inverted"] = "shared"
-    size: Annotated[int, Field(ge=8)] | None = None  # shorter side in pixels
+    size: Annotated[int, Field(ge=8)] | None = None  # pixels, of the side that the backbone counts
 
     # Region and masks (4.1, Fig. 3). `region` may also be a phrase.
     region: str = "auto"  # auto | per_frame | whole | a phrase

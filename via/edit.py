@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from data.types import CannotEdit, Clip, Edit, Frame, Report, UserError, silent
 from via import inversion, local, root, tuning
@@ -31,24 +31,26 @@ from via.inversion import Trajectory
 from via.lock_step import Blended, Job, lock_step
 from via.masks import Masker
 from via.masks.given import checked
-from via.region import Region, ask, gathered_region, smoothed, soft_masks
+from via.region import Region, ask, dilated, gathered_region, smoothed, soft_masks
 from via.root import Root
-from via.sampling import batches, denoise, generator, place, start_noise
-from via.stages import Stages, array_digest, clip_digest, weights_digest
+from via.sampling import added_noise, batches, denoise, generator, place, start_noise
+from via.stages import Stages, array_digest, clip_digest, save_tensors, weights_digest
 
 Choose = Callable[
     [NDArray[np.uint8], list[float]], int
 ]  # candidates (k, H, W, 3) and scores -> the chosen one
 Follow = Callable[[torch.Tensor, Edit], torch.Tensor]  # candidates (k, 3, H, W) -> how well each follows (k,)
 
+DILATED = 3  # latent cells by which masks=dilated grows a given mask
+
 
 @dataclass
 class Trace:
-    """What the last edit decided: region phrase, group, root, and the seconds of each stage as if it had run
-    alone.
+    """What the last edit decided: region (None is the whole frame), group and root; and the seconds of each
+    stage as if it had run alone.
     """
 
-    phrase: str | None = None
+    region: Region | None = None
     group: list[int] = field(default_factory=list)
     root: Root | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -167,7 +169,7 @@ class Via:
                     )
 
             # 6  Decode as a stream.
-            self.trace.phrase = region.phrase if region else None
+            self.trace.region = region
             self.trace.group = group if config.spatiotemporal else []
             self.trace.seconds = stages.seconds
             yield from self.decoded(job, latents, region)
@@ -178,13 +180,13 @@ class Via:
         self.trace = Trace()
         text = backbone.guidance_text if config.guidance_text is None else config.guidance_text
         image = backbone.guidance_image if config.guidance_image is None else config.guidance_image
-        framing = Framing.fit(clip.size, config.size or backbone.default_side, backbone.size_multiple)
+        framing = Framing.of(backbone, clip.size, config.size)
         number, shards = self.shard
         bounds = np.linspace(0, len(clip), shards + 1).round().astype(int)
         depends: dict[str, Any] = {
             "instruction": edit.instruction,
             "size": framing.padded,
-            "sampling": [config.steps, text, image, config.timestep_spacing],
+            "sampling": [config.steps, text, image, config.timestep_spacing, config.scheduler],
         }
         if stages.shared:
             depends["clip"] = clip_digest(clip)
@@ -230,7 +232,9 @@ class Via:
             depends["masks"] = array_digest([masks]) if job.stages.shared else ""
             shift = clip.size[1] // 2 if config.masks == "wrong" else 0
             soft = (np.roll(mask, shift, axis=1) for mask in masks)
-            grow = 3 if config.masks == "dilated" else 0  # a given mask is taken at its word
+            if config.masks == "dilated":
+                soft = dilated(soft, job.framing, DILATED * self.backbone.latent_factor)
+            grow = 0  # a given mask is taken at its word
         else:
             assert masker is not None
             per_frame = config.region == "per_frame"
@@ -302,9 +306,7 @@ class Via:
         return Trajectory(path, levels, len(job.clip), shape)
 
     def drawn_noise(self, job: Job, frames: Sequence[int], shape: tuple[int, ...]) -> torch.Tensor:
-        return start_noise(
-            "per_frame" if job.config.noise == "per_frame" else "shared", frames, shape, job.seed
-        )
+        return start_noise(job.noise_kind, frames, shape, job.seed)
 
     def start(
         self, job: Job, trajectory: Trajectory | None, frames: Sequence[int], condition: Condition
@@ -349,7 +351,8 @@ class Via:
             if config.root_choice == "person" and config.root_edit is None:
                 assert self.choose is not None
                 best = self.choose(job.framing.frames_out(candidates), scored.total.tolist())
-            save_file(
+            save_tensors(
+                path,
                 {
                     "candidates": stored.contiguous(),
                     "agreement": scored.agreement,
@@ -358,7 +361,6 @@ class Via:
                     "total": scored.total,
                     "chosen": torch.tensor(best),
                 },
-                path,
             )
 
         depends = {
@@ -384,42 +386,38 @@ class Via:
         shape = tuple(condition.image_latents.shape[2:])
         edits = []
         for part in self.progress(job, "root", range(job.config.root_candidates)):
-            draws = [torch.randn(shape, generator=generator(job.seed, f"root {j}")) for j in part]
+            draws = start_noise("per_frame", part, shape, job.seed, "root")
 
             def after_step(i: int, latents: torch.Tensor) -> torch.Tensor:
                 return blended(latents, [frame] * len(latents), i + 1) if job.config.root_local else latents
 
+            def noise(i: int, part: Sequence[int] = part) -> torch.Tensor | None:
+                solver, steps = job.config.scheduler, job.config.steps
+                return added_noise(solver, "per_frame", part, shape, job.seed, i, steps, "root")
+
             latents = denoise(
                 self.backbone,
-                torch.stack(draws).to(device, dtype),
+                draws.to(device, dtype),
                 condition[[0] * len(part)],
                 job.scheduler,
                 *job.guidance,
                 after_step,
+                noise,
             )
             edits.append(self.backbone.decode(latents).float().cpu())
         return torch.cat(edits).clamp(0, 1)
 
     def adapter(self, job: Job, chosen: Root) -> tuning.Adapter:
         """Step 4, second half: the editor's weights after tuning on the affine copies of the root pair."""
-        config, backbone = job.config, self.backbone
+        config = job.config
         assert config.tuning != "off"
         method = config.tuning
-        ranges = tuning.AffineRanges(
-            config.affine_rotation,
-            config.affine_translation,
-            config.affine_crop,
-            config.affine_shear,
-            config.affine_fill,
-        )
 
         def make(path: Path) -> None:
             draws = generator(job.seed, "tuning")
-            source = self.pixels(job, [chosen.frame])[0]
-            pairs = tuning.affine_pairs(source, chosen.edited.to(source), config.tuning_pairs, draws, ranges)
             adapter = tuning.tune(
-                backbone,
-                pairs,
+                self.backbone,
+                self.pairs(job, chosen, draws),
                 job.edit.instruction,
                 draws,
                 method=method,
@@ -439,6 +437,19 @@ class Via:
             "tuning": {k: v for k, v in config if k.startswith(("tuning", "affine"))},
         }
         return tuning.Adapter.load(job.stages.file("tuning", depends, make))
+
+    def pairs(self, job: Job, chosen: Root, draws: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """The tuning set of Eq. 5: affine copies of the root frame and of its edit, (n, 3, H, W) each."""
+        config = job.config
+        ranges = tuning.AffineRanges(
+            config.affine_rotation,
+            config.affine_translation,
+            config.affine_crop,
+            config.affine_shear,
+            config.affine_fill,
+        )
+        source = self.pixels(job, [chosen.frame])[0]
+        return tuning.affine_pairs(source, chosen.edited.to(source), config.tuning_pairs, draws, ranges)
 
     def decoded(self, job: Job, latents: torch.Tensor, region: Region | None) -> Iterator[Frame]:
         """Step 6: frames of the clip's size, batch by batch; with `paste` the source's pixels outside the

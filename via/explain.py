@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data.types import Clip, Edit, Frame, silent
-from via import attention, local, tuning
+from via import local
 from via.contact_sheet import contact_sheet
 from via.edit import Via
 from via.framing import read
-from via.lock_step import Job
+from via.lock_step import Job, gathered
 from via.region import Region
+from via.root import Root
 from via.sampling import generator
 from via.stages import Stages
 
@@ -88,7 +89,7 @@ def explain(
             marks = [f"{'chosen: ' if k == root.chosen else ''}{score:.4f}" for k, score in enumerate(totals)]
             text = f"Frame {root.frame}, edited with {len(marks)} seeds; score: agreement plus preservation."
             show("2. Root candidates", text, "root", contact_sheet(list(shown), marks))
-            pairs, labels = _pairs(editor, job, root.frame, root.edited)
+            pairs, labels = _pairs(editor, job, root)
             text = f"{config.tuning_pairs} affine copies of the root pair (Eq. 5): source, edit, source, ..."
             show("3. Tuning pairs", text, "pairs", contact_sheet(pairs, labels, columns=4))
 
@@ -121,20 +122,8 @@ def _over(source: NDArray[np.uint8], region: Region, numbers: list[int]) -> list
     return list(np.where(inside, source, source // 4 + 160))
 
 
-def _pairs(
-    editor: Via, job: Job, frame: int, edited: torch.Tensor
-) -> tuple[list[NDArray[np.uint8]], list[str]]:
-    config = job.config
-    ranges = tuning.AffineRanges(
-        config.affine_rotation,
-        config.affine_translation,
-        config.affine_crop,
-        config.affine_shear,
-        config.affine_fill,
-    )
-    source = editor.pixels(job, [frame])[0].float().cpu()
-    draws = generator(job.seed, "tuning")
-    sources, edits = tuning.affine_pairs(source, edited, config.tuning_pairs, draws, ranges)
+def _pairs(editor: Via, job: Job, chosen: Root) -> tuple[list[NDArray[np.uint8]], list[str]]:
+    sources, edits = (part.float().cpu() for part in editor.pairs(job, chosen, generator(job.seed, "tuning")))
     shown = torch.stack([sources[:PAIRS], edits[:PAIRS]], dim=1).flatten(0, 1)
     labels = [f"{kind} {k + 1}" for k in range(len(shown) // 2) for kind in ("source", "edit")]
     return list(job.framing.frames_out(shown)), labels
@@ -156,28 +145,13 @@ def _group_edit(editor: Via, job: Job, group: list[int], *, chained: bool) -> li
     """The group's own trajectory decoded: stage one of Fig. 4, with or without gathering, by the editor
     untuned.
     """
-    backbone, config = editor.backbone, job.config
+    backbone = editor.backbone
     condition = editor.condition(job, group)
-    drawn = replace(job, config=config.model_copy(update={"noise": "shared"}))
+    drawn = replace(job, config=job.config.model_copy(update={"noise": "shared", "gather": chained}))
     latents = editor.start(drawn, None, group, condition)
-    layers = attention.Layers(config.swap_self, config.swap_cross, config.swap_layers, config.swap_branches)
-    for timestep in job.scheduler.timesteps:
-
-        def predict(
-            j: int, latents: torch.Tensor = latents, timestep: torch.Tensor = timestep
-        ) -> torch.Tensor:
-            return backbone.predict(latents[j : j + 1], timestep, condition[j : j + 1], *job.guidance)
-
-        output, _ = attention.gather(
-            backbone.unet,
-            predict,
-            len(group),
-            condition.branches,
-            layers,
-            chained=chained,
-            context=config.gather_context,
-        )
-        latents = job.scheduler.step(output, timestep, latents, return_dict=False)[0]
+    for i, timestep in enumerate(job.scheduler.timesteps):
+        output, _ = gathered(backbone, drawn, timestep, latents, condition)
+        latents = drawn.step(i, output, latents, group)
     return list(job.framing.frames_out(backbone.decode(latents)))
 
 

@@ -1,4 +1,4 @@
-"""From a clip's size to the model's and back: scale the shorter side, pad to the backbone's multiple, crop
+"""From a clip's size to the model's and back: scale one side, pad to the backbone's multiple, crop
 and scale back.
 """
 
@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from data.types import Clip, Frames
+from via.backbones import Backbone
 
 
 @dataclass(frozen=True)
@@ -26,13 +28,27 @@ class Framing:
     padded: tuple[int, int]
 
     @classmethod
-    def fit(cls, source: tuple[int, int], side: int, multiple: int) -> Framing:
-        """The framing that makes the shorter side `side` and both sides multiples of `multiple` by padding.
+    def of(cls, backbone: Backbone, source: tuple[int, int], side: int | None = None) -> Framing:
+        """The framing of a clip for an image editor, of its own size unless `side` is given."""
+        side = side or backbone.default_side
+        return cls.fit(source, side, backbone.size_multiple, backbone.counted_side)
+
+    @classmethod
+    def fit(
+        cls,
+        source: tuple[int, int],
+        side: int,
+        multiple: int,
+        counted: Literal["shorter", "longer"] = "shorter",
+    ) -> Framing:
+        """The framing that makes the counted side `side` and both sides multiples of `multiple` by padding.
 
         >>> Framing.fit((240, 427), side=128, multiple=16)
         Framing(source=(240, 427), scaled=(128, 228), padded=(128, 240))
+        >>> Framing.fit((240, 427), side=512, multiple=64, counted="longer")
+        Framing(source=(240, 427), scaled=(288, 512), padded=(320, 512))
         """
-        scale = side / min(source)
+        scale = side / (min(source) if counted == "shorter" else max(source))
         height, width = (max(1, round(length * scale)) for length in source)
         padded = (-(-height // multiple) * multiple, -(-width // multiple) * multiple)
         return cls(source, (height, width), padded)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -124,6 +125,16 @@ def smoothed(masks: Iterable[NDArray[np.float32]], window: int) -> Iterator[NDAr
             held.popleft()
         yield np.mean(held, axis=0)
         ahead -= 1
+
+
+def dilated(
+    masks: Iterable[NDArray[np.float32]], framing: Framing, pixels: int
+) -> Iterator[NDArray[np.float32]]:
+    """Masks (H, W) of the clip's size, larger on all sides by `pixels` of the model's frame."""
+    reach = [round(pixels * source / scaled) for source, scaled in zip(framing.source, framing.scaled)]
+    element = np.ones([2 * length + 1 for length in reach], np.uint8)
+    for mask in masks:
+        yield cv2.dilate(mask, element)
 
 
 def gathered_region(

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 import torch
+from safetensors.torch import save
 
 from data.types import Clip
 
@@ -52,15 +53,14 @@ class Stages:
         path = self.folder / f"{stage}-{digest}"
         card = path.with_suffix(".json")
         if not (path.exists() and card.exists()):
-            beside = path.with_suffix(f".part{os.getpid()}")
             started = time.perf_counter()
-            try:
-                make(beside)
+            with beside(path) as part:
+                make(part)
                 seconds = time.perf_counter() - started
-                _write(card, json.dumps({"seconds": seconds, "depends": depends}, default=str, indent=1))
-                os.replace(beside, path)
-            finally:
-                beside.unlink(missing_ok=True)
+                with beside(card) as part_of_card:
+                    part_of_card.write_text(
+                        json.dumps({"seconds": seconds, "depends": depends}, default=str, indent=1)
+                    )
         self.seconds[stage] = self.seconds.get(stage, 0.0) + json.loads(card.read_text())["seconds"]
         return path
 
@@ -74,10 +74,24 @@ class Stages:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
 
 
-def _write(path: Path, text: str) -> None:
-    beside = path.with_suffix(f".part-card{os.getpid()}")
-    beside.write_text(text)
-    os.replace(beside, path)
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A path beside `path`, renamed to it when the block ends, removed when it fails."""
+    part = path.with_name(f"{path.name}.part{os.getpid()}")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def save_tensors(
+    path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """Write a safetensors file by a plain write: the library's own answers a full disk with an error that is
+    no OSError.
+    """
+    path.write_bytes(save(tensors, metadata))
 
 
 def clip_digest(clip: Clip, batch: int = 16) -> str:

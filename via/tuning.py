@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,11 +20,11 @@ import torch
 import torch.nn.functional as F
 from peft.tuners import lora
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from data.types import UserError
 from via.backbones import Backbone
+from via.stages import beside, save_tensors
 
 LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 
@@ -132,10 +131,9 @@ class Adapter:
 
     def save(self, path: Path) -> None:
         """Write as safetensors, beside its place first."""
-        beside = path.with_name(path.name + ".part")
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
-        save_file(tensors, beside, metadata={"via_adapter": json.dumps({"rank": self.rank})})
-        os.replace(beside, path)
+        with beside(path) as part:
+            save_tensors(part, tensors, {"via_adapter": json.dumps({"rank": self.rank})})
 
     @classmethod
     def load(cls, path: Path) -> Adapter:
@@ -177,9 +175,8 @@ def tune(
             _inject(unet, rank, initial)
             trained = {name: p for name, p in unet.named_parameters() if "lora_" in name}
         else:
-            for (
-                module
-            ) in unet.modules():  # trained copies take the place of the weights, which stay untouched
+            # trained copies take the place of the weights, which stay untouched
+            for module in unet.modules():
                 for name, parameter in module.named_parameters(recurse=False):
                     setattr(module, name, nn.Parameter(parameter.detach().clone()))
             trained = dict(unet.named_parameters())

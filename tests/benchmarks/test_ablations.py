@@ -102,12 +102,20 @@ def test_a_variant_runs_when_the_row_it_equals_is_not_in_the_run() -> None:
 def test_a_sweep_is_every_combination_of_its_values() -> None:
     found = sweep(["steps=10,20", "blend=off,constant"])
     assert list(found) == [
-        "steps=10_blend=off",
-        "steps=10_blend=constant",
-        "steps=20_blend=off",
-        "steps=20_blend=constant",
+        "steps=10,blend=off",
+        "steps=10,blend=constant",
+        "steps=20,blend=off",
+        "steps=20,blend=constant",
     ]
-    assert found["steps=20_blend=off"] == {"steps": "20", "blend": "off"}
+    assert found["steps=20,blend=off"] == {"steps": "20", "blend": "off"}
+
+
+def test_of_a_sweep_that_cannot_act_on_the_whole_frame_one_value_is_run() -> None:
+    rows = {**sweep(["masks=predicted,given,none"]), **sweep(["steps=5"])}
+    whys = [cannot_act(name, overrides, task(None), rows) for name, overrides in rows.items()]
+    said = "cannot act here: masks on an edit of the whole frame; the same as masks=predicted"
+    assert whys == [None, said, said, None]
+    assert not any(cannot_act(name, overrides, task("the dog"), rows) for name, overrides in rows.items())
 
 
 @pytest.mark.parametrize("text", ["steps", "=3", "steps="])

@@ -111,7 +111,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> dict:
 
 
 def small(backbone: InstructPix2Pix) -> InstructPix2Pix:
-    backbone.default_side = 16
+    backbone.default_side, backbone.counted_side = 16, "shorter"
     return backbone
 
 

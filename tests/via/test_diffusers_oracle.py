@@ -6,12 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, StableDiffusionInstructPix2PixPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    EulerAncestralDiscreteScheduler,
+    StableDiffusionInstructPix2PixPipeline,
+    UNet2DConditionModel,
+)
 from safetensors.torch import load_file
 
 from via.backbones import IMAGE_ONLY, guided
 from via.backbones.ip2p import InstructPix2Pix, dropped, load
-from via.sampling import denoise
+from via.sampling import denoise, stepped
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -113,3 +118,26 @@ def test_a_checkpoint_folder_is_opened_whole(backbone, tmp_path):
     assert torch.equal(ours.tokens, theirs.tokens)
     assert torch.equal(ours.image_latents, theirs.image_latents)
     assert np.array_equal(opened.scheduler(7).timesteps, backbone.scheduler(7).timesteps)
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+def test_the_ancestral_step_is_that_of_diffusers_euler_ancestral(backbone, spacing):
+    """In sigmas x / sqrt(alpha); every step but the last, where ours and theirs end at different levels."""
+    steps = 5
+    ours = backbone.scheduler(steps, spacing)
+    theirs = EulerAncestralDiscreteScheduler.from_config(ours.config, timestep_spacing=spacing)
+    theirs.set_timesteps(steps)
+    assert theirs.timesteps.tolist() == ours.timesteps.tolist()
+    draws = torch.Generator().manual_seed(0)
+    for i, timestep in enumerate(theirs.timesteps[:-1]):
+        latents, output = torch.randn(2, 2, 4, 8, 8, generator=draws)
+        noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(i))
+        before, after = ((1 + sigma**2).sqrt() for sigma in theirs.sigmas[i : i + 2])
+        theirs.scale_model_input(latents * before, timestep)
+        expected = theirs.step(
+            output, timestep, latents * before, generator=torch.Generator().manual_seed(i)
+        ).prev_sample
+        found = stepped(ours, output, ours.timesteps[i], latents, noise)
+        torch.testing.assert_close(found * after, expected, rtol=1e-4, atol=1e-4)
+        plain = stepped(ours, output, ours.timesteps[i], latents)
+        assert not torch.allclose(plain * after, expected, atol=0.1)

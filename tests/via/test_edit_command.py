@@ -106,7 +106,7 @@ def test_an_interrupt_leaves_no_half_written_file_and_says_what_is_kept(tiny, fi
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lock_step, "_gathered", interrupted)
+    monkeypatch.setattr(lock_step, "gathered", interrupted)
     result = via_edit(film, "make it sepia", "-o", tmp_path / "out.mp4", "--cache", tmp_path / "kept", *FAST)
     assert result.exit_code != 0
     assert not (tmp_path / "out.mp4").exists()

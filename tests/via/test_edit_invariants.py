@@ -1,5 +1,6 @@
 """What must hold of the whole method on any backbone: it changes what it may, the same way every time."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -86,11 +87,21 @@ def test_paste_makes_pixels_outside_the_mask_equal_to_the_source(frame_condition
     assert not np.array_equal(plain[outside], clip.frames[outside])  # the VAE's reconstruction otherwise
 
 
-def test_batch_size_changes_rounding_only(frame_conditioned, clip, square):
+@pytest.mark.parametrize("fields", [{}, {"scheduler": "euler_ancestral", "noise": "per_frame"}])
+def test_batch_size_changes_rounding_only(frame_conditioned, clip, square, fields):
     assert_within_a_grey_level(
-        edited(frame_conditioned, clip, square, batch_size=1),
-        edited(frame_conditioned, clip, square, batch_size=4),
+        edited(frame_conditioned, clip, square, batch_size=1, **fields),
+        edited(frame_conditioned, clip, square, batch_size=4, **fields),
     )
+
+
+def test_an_ancestral_step_adds_the_same_noise_to_every_frame_of_shared_noise(frame_conditioned, clip):
+    still = ArrayClip(clip.frames[[0, 0, 0]])
+    fields = {"scheduler": "euler_ancestral", "region": "whole", "spatiotemporal": False, "tuning": "off"}
+    shared = edited(frame_conditioned, still, **fields)
+    assert_within_a_grey_level(shared[0], shared[1])
+    apart = edited(frame_conditioned, still, noise="per_frame", **fields)
+    assert not np.array_equal(apart[0], apart[1])
 
 
 def test_shards_of_a_clip_together_are_the_whole_edit(frame_conditioned, clip, square):
@@ -169,6 +180,7 @@ def test_variants_that_differ_give_different_frames(frame_conditioned, clip, squ
         "text branch": {"swap_branches": (0,)},
         "per frame": {"noise": "per_frame"},
         "inverted": {"noise": "inverted"},
+        "ancestral": {"scheduler": "euler_ancestral"},
     }
     results = {
         name: edited(frame_conditioned, clip, square, cache=tmp_path, **fields).tobytes()
@@ -177,12 +189,14 @@ def test_variants_that_differ_give_different_frames(frame_conditioned, clip, squ
     assert len(set(results.values())) == len(variants)
 
 
-def test_everything_off_is_frame_by_frame_editing(frame_conditioned, clip):
+@pytest.mark.parametrize("scheduler", ["ddim", "euler_ancestral"])
+def test_everything_off_is_frame_by_frame_editing(frame_conditioned, clip, scheduler):
     """With no component left, every frame is the plain edit of that frame alone."""
     from baselines.frame_by_frame import FrameByFrame, FrameByFrameConfig
 
-    off = edited(frame_conditioned, clip, spatiotemporal=False, tuning="off", region="whole")
-    plain = FrameByFrame(frame_conditioned, FrameByFrameConfig(steps=QUICK["steps"])).edit(clip, BLUE, seed=0)
+    fields = {"steps": QUICK["steps"], "scheduler": scheduler}
+    off = edited(frame_conditioned, clip, spatiotemporal=False, tuning="off", region="whole", **fields)
+    plain = FrameByFrame(frame_conditioned, FrameByFrameConfig(**fields)).edit(clip, BLUE, seed=0)
     assert np.array_equal(off, np.stack(list(plain)))
 
 
@@ -203,6 +217,41 @@ def test_the_editor_is_left_as_found_also_after_an_exception(frame_conditioned, 
     assert all(torch.equal(tensor, weights[name]) for name, tensor in unet.state_dict().items())
     assert [m.processor for m in unet.modules() if hasattr(m, "processor")] == processors
     assert [id(module) for module in unet.modules()] == modules
+
+
+def test_every_mask_mode_acts_where_it_says_and_edits_otherwise(frame_conditioned, clip, square, tmp_path):
+    """Given, grown by three cells of two pixels, moved by half the width, none; predicted is the masker's."""
+
+    class Corner:
+        name = "corner"
+
+        def region(self, frame, instruction):
+            return "the corner"
+
+        def masks(self, clip, phrase):
+            masks = np.zeros((len(clip), *clip.size), np.float32)
+            masks[:, :6, :6] = 1
+            return masks
+
+    grown = np.stack([cv2.dilate(mask, np.ones((13, 13), np.uint8)) for mask in square]) > 0.5
+    expected = {
+        "given": square > 0.5,
+        "dilated": grown,
+        "wrong": np.roll(square, 10, axis=2) > 0.5,
+        "none": None,
+        "predicted": Corner().masks(clip, "") > 0.5,
+    }
+    results = set()
+    for mode, pixels in expected.items():
+        editor = Via(frame_conditioned, Corner(), ViaConfig(**QUICK, masks=mode), cache=tmp_path)
+        masks = square if editor.config.needs_given_masks else None
+        results.add(np.stack(list(editor.edit(clip, BLUE, masks=masks))).tobytes())
+        region = editor.trace.region
+        if pixels is None:
+            assert region is None
+        else:
+            assert np.array_equal(region.pixels(list(range(len(clip)))), pixels), mode
+    assert len(results) == len(expected)
 
 
 def test_one_frame_is_a_clip_too(frame_conditioned, clip, square):

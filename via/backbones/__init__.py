@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Protocol, cast
+from typing import Literal, Protocol, cast
 
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
@@ -62,7 +62,8 @@ class Backbone(Protocol):
     name: str
     unet: torch.nn.Module  # forward has the signature of diffusers' UNet2DConditionModel
     size_multiple: int  # frame sides must be multiples of this
-    default_side: int  # shorter side that the model was trained for, in pixels
+    default_side: int  # side that the model was trained for, in pixels
+    counted_side: Literal["shorter", "longer"]  # which side of a frame that is
     latent_factor: int  # pixels per latent cell
     guidance_text: float
     guidance_image: float

@@ -8,7 +8,7 @@ act with this editor. The image latents are the posterior's mode and, unlike the
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,7 @@ class InstructPix2Pix:
 
     name = "ip2p"
     default_side = 512
+    counted_side: Literal["shorter", "longer"] = "longer"
     guidance_text = 7.5
     guidance_image = 1.5
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
@@ -27,6 +28,7 @@ class PocketBackbone:
     name: str = "pocket"
     size_multiple: int = 16
     default_side: int = 128
+    counted_side: Literal["shorter", "longer"] = "shorter"
     latent_factor: int = 8
     guidance_text: float = 2.0
     guidance_image: float = 1.2

@@ -1,0 +1,189 @@
+"""The questions that the paper leaves to its readers: what answers each, and the answers in
+docs/questions.md.
+
+    python -m benchmarks.questions [NAME ...]
+
+runs what a question asks for into `runs/questions/NAME` (resumably, as `via ablate` does), draws its picture
+into `docs/images`, and writes sentences and table into the page. What is not asked again stays as it was.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from benchmarks.ablations import ALL, DESIGN
+from benchmarks.figures import Sweeps, mask_plot, over_time, sweep_plot, swept
+from benchmarks.records import Run, read_run
+from benchmarks.report import as_text, difference_table, mean_table
+from benchmarks.tables import COLUMNS, Column, cells, differences, estimates, values_of, verdict
+from data.types import UserError
+from via.config import ViaConfig, configured
+
+PAGE = Path(__file__).parents[1] / "docs" / "questions.md"
+RUNS = Path("runs") / "questions"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a question runs (sweeps of one field each, or rows), and the columns that answer it, the first one
+    in words."""
+
+    columns: tuple[str, ...]
+    sweeps: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()
+    suite: str = "pocket-dev"
+    metrics: str = "pocket,background_psnr"
+
+
+QUESTIONS: dict[str, Question] = {
+    "tuning": Question(
+        ("one-answer error", "minority share", "edited share", "root agreement"),
+        sweeps=(
+            "tuning_lr=1e-4,3e-4,1e-3,3e-3",
+            "tuning_steps=10,20,40,80",
+            "tuning_pairs=4,16,32,64",
+        ),
+    ),
+    "masks": Question(
+        ("answer error", "background error", "mask IoU"),
+        sweeps=("masks=predicted,given,dilated,wrong,none",),
+    ),
+    "blending": Question(
+        ("seam error", "answer error", "background error"),
+        sweeps=("blend=progressive,constant,last_step,off", "blend_area=whole,inside,object"),
+    ),
+    "components": Question(
+        ("one-answer error", "minority share", "edited share", "background error"), rows=ALL
+    ),
+    "steps": Question(
+        ("minority share", "one-answer error", "edited share"),
+        sweeps=("steps=10,12,15,20", "swap_steps=0,2,4,6,8,all"),
+    ),
+    "group": Question(
+        ("minority share", "one-answer error", "edited share"),
+        sweeps=("group_size=1,2,4,8", "gather_context=all,preceding"),
+    ),
+    "drift": Question(
+        ("colour drift", "background error", "minority share"),
+        rows=("frame_by_frame", "full", "st_only", "copy", "oracle"),
+        suite="pocket-long",
+        metrics="pocket,background_psnr,histogram_drift",
+    ),
+}
+
+
+def commands(name: str) -> list[list[str]]:
+    """The arguments of `via` that run a question, one list for each command."""
+    question = QUESTIONS[name]
+    what = [["--sweep", sweep] for sweep in question.sweeps] or [["--methods", ",".join(question.rows)]]
+    tail = ["--metrics", question.metrics, "--out", (RUNS / name).as_posix()]
+    return [["ablate", "--suite", question.suite, *words, *tail] for words in what]
+
+
+def answered(name: str, run: Run, images: Path) -> str:
+    """A question's answer from its run, as Markdown; the picture is drawn into `images`."""
+    table = cells(run)
+    titled = {column.title: column for column in COLUMNS}
+    columns = [titled[title] for title in QUESTIONS[name].columns]
+    figure, sentences = picture(name, run, table, columns), spoken(name, table, columns[0])
+    figure.savefig(images / f"question_{name}.png", dpi=110)
+    record = run.record
+    made = (
+        f"Suite {record.suite.name}, {len(record.suite.tasks)} tasks, {len(record.seeds)} seed(s), begun "
+        f"{record.created[:10]} on {', '.join(record.hardware.values())}."
+    )
+    parts = [f"![{name}](images/question_{name}.png)", *sentences, as_text([mean_table("", table, columns)])]
+    if not QUESTIONS[name].sweeps:
+        against = "full" if "full" in set(table["method"]) else str(table["method"].iloc[0])
+        parts.append(as_text([difference_table("All edits", table, columns, against)]))
+    return "\n\n".join(re.sub(r"^## *\n+", "", part.strip()) for part in [*parts, made])
+
+
+def picture(name: str, run: Run, table: pd.DataFrame, columns: Sequence[Column]) -> Figure:
+    """The picture of a question: its sweeps or rows, or what it has of its own."""
+    if name == "drift":
+        return over_time(run, ("frame_by_frame", "st_only", "full"))
+    if name == "masks":
+        scatter = mask_plot(table, columns[0], columns[-1])
+        if scatter is not None:
+            return scatter
+    rows = list(dict.fromkeys(table["method"]))
+    design: Sweeps = {"row": {"": {row: row for row in DESIGN.values() if row in rows}}}
+    return sweep_plot(table, columns, swept(rows) or design)
+
+
+def spoken(name: str, table: pd.DataFrame, column: Column) -> list[str]:
+    """For each swept field, its best value in a column against the default, in words."""
+    found = []
+    for sweep in QUESTIONS[name].sweeps:
+        field = sweep.partition("=")[0]
+        part = table[[field in values_of(row) for row in table["method"]]]
+        if len(part):
+            found.append(compared(field, part, column))
+    return found
+
+
+def compared(field: str, table: pd.DataFrame, column: Column) -> str:
+    """One sentence over the rows of one swept field."""
+    means = {
+        row: estimate.interval.mean
+        for row, estimate in estimates(table, column).items()
+        if estimate.interval is not None and estimate.interval.mean is not None
+    }
+    default = next((row for row in means if configured([row], ViaConfig()) == ViaConfig()), None)
+    if default is None or len(means) < 2:
+        return (
+            f"`{field}`: not measured ({column.title} has no value at the default, or at the default only)."
+        )
+    choose = min if column.better == "lower" else max
+    others = [row for row in means if row != default]
+    best = choose(others, key=means.__getitem__)
+    said = f"`{field}`: {column.title} is {column.show(means[default])} at the default `{default}`"
+    judged = verdict(column, differences(table, column, default)[best])
+    return f"{said}; the best other value is `{best}` with {column.show(means[best])}: {judged}."
+
+
+def filled(page: str, name: str, answer: str) -> str:
+    """The page with the answer of a question between its marks.
+
+    >>> print(filled("Why?\\n<!-- measured: x -->\\nold\\n<!-- end -->", "x", "Because."))
+    Why?
+    <!-- measured: x -->
+    <BLANKLINE>
+    Because.
+    <BLANKLINE>
+    <!-- end -->
+    """
+    mark = re.compile(rf"(<!-- measured: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
+    if not mark.search(page):
+        raise UserError(
+            f"{PAGE}: it has no place for {name}: write <!-- measured: {name} --> and <!-- end -->"
+        )
+    return mark.sub(lambda match: f"{match[1]}\n{answer}\n\n{match[2]}", page)
+
+
+def main(names: Sequence[str]) -> None:
+    """Run and answer these questions, or all."""
+    unknown = [name for name in names if name not in QUESTIONS]
+    if unknown:
+        sys.exit(f"there is no question {unknown[0]}: {', '.join(QUESTIONS)}")
+    if not PAGE.exists():
+        sys.exit(f"{PAGE}: no such page: run this in a checkout")
+    for name in names or list(QUESTIONS):
+        for words in commands(name):
+            subprocess.run([sys.executable, "-m", "via.cli", *words], check=True)
+        answer = answered(name, read_run(RUNS / name), PAGE.parent / "images")
+        PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), name, answer), encoding="utf-8")
+        print(f"{PAGE}: {name} is answered")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
