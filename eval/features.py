@@ -113,16 +113,15 @@ class Features:
     def flows(self, a: NDArray[np.uint8], b: NDArray[np.uint8]) -> tuple[flow.Flow, flow.Flow]:
         """The default flow between two luma frames uint8 (H, W), a to b and b to a, on their own grids."""
 
-        def compute() -> NDArray[np.float32]:
-            both = (flow.estimate(a, b), flow.estimate(b, a))
-            return np.stack([flow.enlarged(f, (a.shape[0], a.shape[1])) for f in both])
+        def compute() -> tuple[flow.Flow, flow.Flow]:
+            size = (a.shape[0], a.shape[1])
+            return flow.enlarged(flow.estimate(a, b), size), flow.enlarged(flow.estimate(b, a), size)
 
         if self.store is None or a.size > KEPT_FLOW_PIXELS:
-            forward, backward = compute()
-        else:
-            digests = [hashlib.sha256(x.tobytes() + repr(x.shape).encode()).hexdigest() for x in (a, b)]
-            key = {"flow": FLOW_VERSION, "a": digests[0], "b": digests[1]}
-            forward, backward = self.store.get(key, compute)
+            return compute()
+        digests = [hashlib.sha256(x.tobytes() + repr(x.shape).encode()).hexdigest() for x in (a, b)]
+        key = {"flow": FLOW_VERSION, "a": digests[0], "b": digests[1]}
+        forward, backward = self.store.get(key, lambda: np.stack(compute()))
         return forward, backward
 
     def measure(self, pair: Pair, kinds: Sequence[type[Measurement]]) -> None:

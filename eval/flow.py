@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.frames import bands
+
 Flow = NDArray[np.float32]
 Preset = Literal["medium", "fast"]
 
@@ -68,7 +70,13 @@ def pull(image: NDArray[Any], to: Flow) -> NDArray[np.float32]:
     Outside the frame the value is the border's, and does not matter: such pixels are not valid.
     """
     return np.asarray(
-        cv2.remap(image.astype(np.float32), to, NOTHING, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE),
+        cv2.remap(
+            image.astype(np.float32, copy=False),
+            to,
+            NOTHING,
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        ),
         dtype=np.float32,
     )
 
@@ -81,22 +89,18 @@ def valid(forward: Flow, backward: Flow, to: Flow | None = None) -> NDArray[np.u
     """
     height, width = forward.shape[:2]
     to = target(forward) if to is None else to
-    back = pull(backward, to)
-    total = forward + back
-    mismatch = _squares(total)
-    allowed = _squares(forward)
-    allowed += _squares(back)
-    allowed *= 0.01
-    allowed += 0.5
-    mask = cv2.compare(mismatch, allowed, cv2.CMP_LE)
-    inside = cv2.inRange(to, (0.0, 0.0), (float(width - 1), float(height - 1)))
-    return np.asarray(cv2.bitwise_and(mask, inside), dtype=np.uint8)
-
-
-def _squares(flow: Flow) -> NDArray[np.float32]:
-    """|flow|^2 (H, W)."""
-    dx, dy = cv2.split(flow)
-    return np.asarray(cv2.multiply(dx, dx) + cv2.multiply(dy, dy), dtype=np.float32)
+    mask = np.empty((height, width), np.uint8)
+    for rows, _ in bands(height, width):
+        back = pull(backward, to[rows])
+        squares = cv2.multiply(forward[rows], forward[rows])  # of either component, until they are added
+        cv2.accumulateSquare(back, squares)
+        mismatch = cv2.add(forward[rows], back, dst=back)
+        cv2.multiply(mismatch, mismatch, dst=mismatch)
+        excess = cv2.scaleAdd(squares, -0.01, mismatch, dst=mismatch)
+        agrees = cv2.compare(excess[..., 0] + excess[..., 1], 0.5, cv2.CMP_LE)
+        inside = cv2.inRange(to[rows], (0.0, 0.0), (float(width - 1), float(height - 1)))
+        mask[rows] = cv2.bitwise_and(agrees, inside, dst=agrees)
+    return mask
 
 
 def _reduced(image: NDArray[np.uint8], h: int, w: int) -> NDArray[np.uint8]:
@@ -106,7 +110,9 @@ def _reduced(image: NDArray[np.uint8], h: int, w: int) -> NDArray[np.uint8]:
 
 
 def _stretched(flow: Flow, x: float, y: float) -> Flow:
-    return flow if x == 1 and y == 1 else flow * np.array([x, y], dtype=np.float32)
+    if x == y:
+        return flow if x == 1 else np.asarray(cv2.multiply(flow, (x, x, x, x)), dtype=np.float32)
+    return flow * np.array([x, y], dtype=np.float32)
 
 
 @functools.lru_cache(maxsize=8)

@@ -28,16 +28,17 @@ def gradient(luma: NDArray[np.float32]) -> NDArray[np.float32]:
     smooth = cv2.GaussianBlur(luma, (9, 9), 1.0, borderType=cv2.BORDER_REFLECT_101)
     dx = cv2.sepFilter2D(smooth, cv2.CV_32F, HALF, ONE, borderType=cv2.BORDER_REFLECT_101)
     dy = cv2.sepFilter2D(smooth, cv2.CV_32F, ONE, HALF, borderType=cv2.BORDER_REFLECT_101)
-    return np.asarray(cv2.magnitude(dx, dy), dtype=np.float32)
+    return np.asarray(cv2.magnitude(dx, dy, magnitude=dx), dtype=np.float32)
 
 
 def gradient_distance(source: NDArray[np.float32], edited: NDArray[np.float32]) -> float:
     """1 - cosine of the gradient magnitudes of two luma frames (H, W); NaN where either is flat."""
-    s, e = (gradient(x).ravel().astype(np.float64) for x in (source, edited))
-    ss, ee = float(s @ s), float(e @ e)
+    s, e = gradient(source), gradient(edited)
+    ss, ee = cv2.norm(s, cv2.NORM_L2SQR), cv2.norm(e, cv2.NORM_L2SQR)
     if min(ss, ee) < FLAT * s.size:
         return float("nan")
-    return max(0.0, 1 - float(s @ e) / math.sqrt(ss * ee))
+    product = (ss + ee - cv2.norm(s, e, cv2.NORM_L2SQR)) / 2
+    return max(0.0, 1 - product / math.sqrt(ss * ee))
 
 
 def changed_share(source: NDArray[np.uint8], edited: NDArray[np.uint8]) -> float:

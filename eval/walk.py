@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from eval import flow
 from eval.features import Features
-from eval.frames import check_frame
+from eval.frames import check_frame, luma, samples
 from eval.score import Pair
 from eval.truth import boolean
 
@@ -46,13 +46,22 @@ class Moment:
         return np.asarray(cv2.cvtColor(self.edited, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
     @cached_property
+    def source_samples(self) -> NDArray[np.float32]:
+        """RGB in [0, 1] with a fourth channel (eval.frames.samples)."""
+        return samples(self.source)
+
+    @cached_property
+    def edited_samples(self) -> NDArray[np.float32]:
+        return samples(self.edited)
+
+    @cached_property
     def source_luma(self) -> NDArray[np.float32]:
         """Luma (H, W) in [0, 1]."""
-        return unit_luma(self.source)
+        return luma(self.source_samples)
 
     @cached_property
     def edited_luma(self) -> NDArray[np.float32]:
-        return unit_luma(self.edited)
+        return luma(self.edited_samples)
 
     @cached_property
     def flows(self) -> tuple[flow.Flow, flow.Flow]:
@@ -85,12 +94,6 @@ class Measurement(Protocol):
     def __init__(self, pair: Pair) -> None: ...
     def update(self, moment: Moment) -> None: ...
     def result(self) -> Result: ...
-
-
-def unit_luma(frame: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Luma (H, W) in [0, 1], float32, of a uint8 RGB frame."""
-    grey = cv2.cvtColor(frame.astype(np.float32), cv2.COLOR_RGB2GRAY)
-    return np.asarray(grey, dtype=np.float32) * np.float32(1 / 255)
 
 
 def moments(pair: Pair, features: Features) -> Iterator[Moment]:

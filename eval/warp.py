@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from eval import flow
 from eval.features import Features
+from eval.frames import Floats32, bands, samples
 from eval.metric import Card, mean_of, per_pair
 from eval.score import Pair, Score, missing, ok
 from eval.walk import Mask, Measurement, Moment, Result
@@ -50,18 +51,48 @@ def pair_error(
     """Frames a and b of both clips, (H, W, 3) uint8 or float in [0, 1]; `to` and `valid` on the grid of a
     (eval.flow).
     """
+    variance = variance_over(edited[0], valid)
+    a, b = ((samples(source[i]), samples(edited[i])) for i in (0, 1))
+    return sampled_error(a, b, variance, to, valid)
+
+
+def variance_over(frame: NDArray[Any], region: Mask) -> float:
+    """Variance over a region of a frame as in `pair_error`, per channel, averaged over channels."""
+    _, deviation = cv2.meanStdDev(frame, mask=region)
+    return float((deviation**2).mean()) / (255**2 if frame.dtype == np.uint8 else 1)
+
+
+def sampled_error(
+    a: tuple[Floats32, Floats32], b: tuple[Floats32, Floats32], variance: float, to: flow.Flow, valid: Mask
+) -> PairError:
+    """`pair_error` of moments a and b, each (source, edited) as `eval.frames.samples` (H, W, 4)."""
     coverage = cv2.countNonZero(valid) / valid.size
     if coverage < LOWEST_COVERAGE:
         return PairError(np.nan, np.nan, np.nan, np.nan, coverage)
-    a, peak = edited[0], 255.0 if edited[0].dtype == np.uint8 else 1.0
+    error = l1 = floor = 0.0
+    for rows, _ in bands(*valid.shape):
+        # the fourth channel differs nowhere; as one plane OpenCV masks and sums in a third of the time
+        mask = _plane(cv2.cvtColor(valid[rows], cv2.COLOR_GRAY2RGBA))
+        still, difference = (
+            _plane(cv2.absdiff(own[rows], pulled, dst=pulled))
+            for own, pulled in zip(a, (flow.pull(frame, to[rows]) for frame in b))
+        )
+        floor += cv2.norm(still, cv2.NORM_L2SQR, mask)
+        error += cv2.norm(difference, cv2.NORM_L2SQR, mask)
+        l1 += cv2.norm(difference, cv2.NORM_L1, mask)
     values = cv2.countNonZero(valid) * 3
-    difference = cv2.absdiff(flow.pull(edited[1], to), a.astype(np.float32))
-    error = cv2.norm(difference, cv2.NORM_L2SQR, valid) / values / peak**2
-    l1 = cv2.norm(difference, cv2.NORM_L1, valid) / values / peak
-    floor = cv2.norm(flow.pull(source[1], to), source[0].astype(np.float32), cv2.NORM_L2SQR, valid)
-    _, deviation = cv2.meanStdDev(a, mask=valid)
-    variance = float((deviation**2).mean()) / peak**2
-    return PairError(error, l1, floor / values / peak**2, variance, coverage)
+    return PairError(error / values, l1 / values, floor / values, variance, coverage)
+
+
+def _plane(image: Any) -> NDArray[Any]:
+    """(h, w, c) as one channel (h, w * c)."""
+    return np.asarray(image).reshape(len(image), -1)
+
+
+def moment_error(a: Moment, b: Moment, to: flow.Flow, valid: Mask) -> PairError:
+    """`pair_error` of two moments of a walk."""
+    frames = [(moment.source_samples, moment.edited_samples) for moment in (a, b)]
+    return sampled_error(*frames, variance_over(a.edited, valid), to, valid)
 
 
 def lag(fps: float) -> int:
@@ -86,8 +117,7 @@ class WarpShort:
 
     def update(self, moment: Moment) -> None:
         if (a := moment.before) is not None:
-            frames = ((a.source, moment.source), (a.edited, moment.edited))
-            self.pairs.append(pair_error(*frames, moment.target, moment.valid))
+            self.pairs.append(moment_error(a, moment, moment.target, moment.valid))
 
     def result(self) -> Result:
         return per_pair([asdict(pair) for pair in self.pairs])
@@ -110,8 +140,7 @@ class WarpLong:
         if (a := self.waiting.pop(moment.t - self.lag, None)) is not None:
             forward, backward = moment.flows_from(a)
             to = flow.target(forward)
-            frames = ((a.source, moment.source), (a.edited, moment.edited))
-            self.pairs.append(pair_error(*frames, to, flow.valid(forward, backward, to)))
+            self.pairs.append(moment_error(a, moment, to, flow.valid(forward, backward, to)))
         if moment.t in self.starts:
             self.waiting[moment.t] = moment.bare()
 

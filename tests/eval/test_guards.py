@@ -5,8 +5,8 @@ from scipy.stats import wasserstein_distance
 from data.types import ArrayClip
 from eval import contrast, histogram, sharpness, structure
 from eval.features import Features
+from eval.frames import luma, samples
 from eval.score import Pair
-from eval.walk import unit_luma
 
 
 def scored(metric, source, edited):
@@ -40,8 +40,8 @@ def test_golden_values_of_structure_guards_and_histogram(golden):
             "contrast_half": scored(contrasted, a["even"], a["even"] // 2).value,
             "sharpness_flat_source": scored(sharp, np.zeros_like(s), e).value,
             "contrast_flat_source": scored(contrasted, np.zeros_like(s), e).value,
-            "laplacian_variance_dot": sharpness.laplacian_variance(unit_luma(a["dot"][0])),
-            "contrast_half_half": contrast.deviation(unit_luma(a["half_half"][0])),
+            "laplacian_variance_dot": sharpness.laplacian_variance(luma(samples(a["dot"][0]))),
+            "contrast_half_half": contrast.deviation(luma(samples(a["half_half"][0]))),
             "histogram_drift": drifted.value,
             "histogram_edited": drifted.details["edited"],
             "histogram_source": drifted.details["source"],
