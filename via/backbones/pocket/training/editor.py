@@ -38,7 +38,7 @@ class Editor(nn.Module):
 
 @torch.no_grad()
 def pixel_influence(vae: PocketVAE, latents: torch.Tensor) -> torch.Tensor:
-    """Root mean square change of the pixels that unit noise in each latent channel causes, divided by its
+    """Mean square change of the pixels that unit noise in each latent channel causes, divided by its
     mean: (c,)."""
     plain = vae.decode(latents).sample
     noise = torch.randn(latents[:, 0].shape, generator=torch.Generator().manual_seed(0)).to(latents)
@@ -47,7 +47,7 @@ def pixel_influence(vae: PocketVAE, latents: torch.Tensor) -> torch.Tensor:
         disturbed = latents.clone()
         disturbed[:, channel] += noise
         change.append((vae.decode(disturbed).sample - plain).square().mean().sqrt())
-    influence = torch.stack(change)
+    influence = torch.stack(change).square()
     return influence / influence.mean()
 
 

@@ -19,15 +19,15 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.multiprocessing.spawn as processes
 from PIL import Image
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
+from torch.multiprocessing.spawn import spawn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from via.backbones.pocket.training import TASKS
 
-EVERY = 500  # steps between checkpoints, pictures and held-out figures
+EVERY = 250  # steps between checkpoints, pictures and held-out figures
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def train(
     if count == 1:
         _work(0, 1, name, folder, samples, where)
     else:
-        processes.spawn(_work, (count, name, folder, samples, where), nprocs=count)
+        spawn(_work, (count, name, folder, samples, where), nprocs=count)
     return Path((folder / "finished").read_text())
 
 
