@@ -49,7 +49,7 @@ class PocketUNet(UNet2DConditionModel):
     pure noise), the position is given as planes, the first condition token enters the time embedding as well,
     and the output is added to the source's latents under a linear map of their channels that the same token
     names: most global edits are nearly that (black and white is, to 33 dB), and a network between
-    normalisations is slow to learn one. The first token is equal for all frames, so the map decides no answer.
+    normalisations is slow to learn one. The first token says nothing of the answer, so neither does the map.
     """
 
     signal: torch.Tensor  # sqrt(alpha-bar) of every training timestep, (1000,)

@@ -94,7 +94,10 @@ class EditorTraining:
         tokens = torch.where(draw < 0.10, self.model.conditioner.null(), tokens)
         keeps_image = (draw < 0.05) | (draw >= 0.15)
         image_latents = source * keeps_image[..., None]
-        steps = torch.from_numpy(rng.integers(0, len(self.signal), count)).to(self.device)
+        # sampling keeps the errors of its first steps, so the noisiest timesteps are learned most
+        high = 1 - rng.random(count) ** 2
+        steps = torch.from_numpy((high * len(self.signal)).astype(np.int64).clip(max=len(self.signal) - 1))
+        steps = steps.to(self.device)
         signal = self.signal[steps][:, None, None, None]
         noise = torch.from_numpy(rng.standard_normal(edited.shape, dtype=np.float32)).to(self.device)
         noisy = signal * edited + (1 - signal.square()).sqrt() * noise

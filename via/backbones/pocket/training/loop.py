@@ -28,6 +28,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from via.backbones.pocket.training import TASKS
 
 EVERY = 250  # steps between checkpoints, pictures and held-out figures
+MATRIX = 64  # least side of a weight that is moved as a matrix
 
 
 @dataclass(frozen=True)
@@ -91,16 +92,32 @@ def fastest_precision(device: torch.device) -> torch.dtype:
 
 
 class Weights:
-    """Float32 weights of a model that may compute in bfloat16, their optimiser, and their moving average."""
+    """Float32 weights of a model that may compute in bfloat16, their optimisers, and their moving average.
+
+    Hidden matrices and convolutions move by Muon (Jordan et al. 2024), scaled to AdamW's step; embeddings,
+    biases, norms and narrow layers by AdamW.
+    """
 
     def __init__(self, model: nn.Module, plan: Plan) -> None:
         self.plan = plan
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.master = [p.detach().float().clone() for p in self.parameters]
         self.average = [p.clone() for p in self.master]
-        self.optimiser = torch.optim.AdamW(
-            self.master, lr=plan.learning_rate, betas=(0.9, 0.99), weight_decay=plan.weight_decay, fused=True
-        )
+        tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+        hidden = [
+            id(p) not in tables and p.ndim > 1 and min(p.flatten(1).shape) >= MATRIX for p in self.parameters
+        ]
+        self.moved = [p.flatten(1) if matrix else p for p, matrix in zip(self.master, hidden)]  # views
+        matrices = [p for p, matrix in zip(self.moved, hidden) if matrix]
+        others = [p for p, matrix in zip(self.moved, hidden) if not matrix]
+        decay = plan.weight_decay
+        self.optimisers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(others, betas=(0.9, 0.99), weight_decay=decay, fused=True)
+        ]
+        if matrices:
+            self.optimisers.append(
+                torch.optim.Muon(matrices, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+            )
 
     def step(self, step: int, workers: int) -> None:
         """Average the gradients over the workers, clip them to norm 1, move weights and average."""
@@ -112,13 +129,14 @@ class Weights:
             flat /= workers
         flat *= torch.clamp(1.0 / (flat.norm() + 1e-6), max=1.0)
         at = 0
-        for master, parameter in zip(self.master, self.parameters):
-            master.grad = flat[at : at + master.numel()].view_as(master)
+        for moved, parameter in zip(self.moved, self.parameters):
+            moved.grad = flat[at : at + moved.numel()].view_as(moved)
             parameter.grad = None
-            at += master.numel()
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.plan.rate(step)
-        self.optimiser.step()
+            at += moved.numel()
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = self.plan.rate(step)
+            optimiser.step()
         torch._foreach_lerp_(self.average, self.master, 1 - min(self.plan.ema, 1 - 1 / (1 + 0.1 * step)))
         self.show(self.master)
 
@@ -129,13 +147,18 @@ class Weights:
             parameter.copy_(value)
 
     def state(self) -> dict[str, Any]:
-        return {"master": self.master, "average": self.average, "optimiser": self.optimiser.state_dict()}
+        return {
+            "master": self.master,
+            "average": self.average,
+            "optimisers": [o.state_dict() for o in self.optimisers],
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         for mine, saved in [(self.master, state["master"]), (self.average, state["average"])]:
             for tensor, value in zip(mine, saved):
                 tensor.copy_(value)
-        self.optimiser.load_state_dict(state["optimiser"])
+        for optimiser, saved in zip(self.optimisers, state["optimisers"]):
+            optimiser.load_state_dict(saved)
         self.show(self.master)
 
 
