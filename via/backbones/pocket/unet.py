@@ -28,6 +28,13 @@ def scheduler() -> DDIMScheduler:
     return DDIMScheduler(**SCHEDULE)
 
 
+def training_timesteps(draws: torch.Tensor) -> torch.Tensor:
+    """Timesteps (n,) to train at, from uniform draws (n,) in [0, 1): mostly the noisiest, since sampling
+    keeps the errors of its first steps."""
+    count: int = scheduler().config.num_train_timesteps
+    return ((1 - draws.square()) * count).long().clamp(max=count - 1)
+
+
 def coordinate_planes(like: torch.Tensor) -> torch.Tensor:
     """Fixed planes (n, 8, h, w): x and y in [-1, 1], and their first sines and cosines, for a tensor (n, c,
     h, w)."""

@@ -20,7 +20,7 @@ from via.backbones.pocket import weights
 from via.backbones.pocket.conditioner import PocketConditioner
 from via.backbones.pocket.training.loop import Plan
 from via.backbones.pocket.training.vae import to_pixels
-from via.backbones.pocket.unet import PocketUNet, scheduler
+from via.backbones.pocket.unet import PocketUNet, scheduler, training_timesteps
 from via.backbones.pocket.vae import PocketVAE
 
 GLOBAL = KINDS.index("global")
@@ -94,10 +94,7 @@ class EditorTraining:
         tokens = torch.where(draw < 0.10, self.model.conditioner.null(), tokens)
         keeps_image = (draw < 0.05) | (draw >= 0.15)
         image_latents = source * keeps_image[..., None]
-        # sampling keeps the errors of its first steps, so the noisiest timesteps are learned most
-        high = 1 - rng.random(count) ** 2
-        steps = torch.from_numpy((high * len(self.signal)).astype(np.int64).clip(max=len(self.signal) - 1))
-        steps = steps.to(self.device)
+        steps = training_timesteps(torch.from_numpy(rng.random(count))).to(self.device)
         signal = self.signal[steps][:, None, None, None]
         noise = torch.from_numpy(rng.standard_normal(edited.shape, dtype=np.float32)).to(self.device)
         noisy = signal * edited + (1 - signal.square()).sqrt() * noise
