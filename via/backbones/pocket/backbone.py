@@ -13,7 +13,7 @@ from data.pocket.words import tokenize
 from via.backbones import Condition, guided
 from via.backbones.pocket import weights
 from via.backbones.pocket.conditioner import PocketConditioner
-from via.backbones.pocket.unet import PocketUNet, scheduler
+from via.backbones.pocket.unet import PocketUNet, scheduler, training_timesteps
 from via.backbones.pocket.vae import PocketVAE
 
 
@@ -79,8 +79,8 @@ class PocketBackbone:
         generator: torch.Generator,
         dropout: bool = True,
     ) -> torch.Tensor:
-        """Squared error of x0 at uniform timesteps with InstructPix2Pix's dropout of text (10 %) and image
-        (10 %)."""
+        """Squared error of x0 at the timesteps the editor was trained at, with InstructPix2Pix's dropout of
+        text (10 %) and image (10 %)."""
         image_latents, wanted = self.encode(source), self.encode(edited)
         n = len(wanted)
         with torch.no_grad():
@@ -91,7 +91,7 @@ class PocketBackbone:
             tokens = torch.where(draw < 0.10, null, tokens)
             image_latents = image_latents * ((draw < 0.05) | (draw >= 0.15))[..., None]
         signal = self.unet.signal
-        steps = torch.randint(len(signal), (n,), generator=generator, device=generator.device).to(
+        steps = training_timesteps(torch.rand(n, generator=generator, device=generator.device)).to(
             wanted.device
         )
         noise = torch.randn(wanted.shape, generator=generator, device=generator.device).to(wanted)

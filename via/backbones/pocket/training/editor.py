@@ -20,7 +20,7 @@ from via.backbones.pocket import weights
 from via.backbones.pocket.conditioner import PocketConditioner
 from via.backbones.pocket.training.loop import Plan
 from via.backbones.pocket.training.vae import to_pixels
-from via.backbones.pocket.unet import PocketUNet, scheduler
+from via.backbones.pocket.unet import PocketUNet, scheduler, training_timesteps
 from via.backbones.pocket.vae import PocketVAE
 
 GLOBAL = KINDS.index("global")
@@ -38,7 +38,7 @@ class Editor(nn.Module):
 
 @torch.no_grad()
 def pixel_influence(vae: PocketVAE, latents: torch.Tensor) -> torch.Tensor:
-    """Root mean square change of the pixels that unit noise in each latent channel causes, divided by its
+    """Mean square change of the pixels that unit noise in each latent channel causes, divided by its
     mean: (c,)."""
     plain = vae.decode(latents).sample
     noise = torch.randn(latents[:, 0].shape, generator=torch.Generator().manual_seed(0)).to(latents)
@@ -47,7 +47,7 @@ def pixel_influence(vae: PocketVAE, latents: torch.Tensor) -> torch.Tensor:
         disturbed = latents.clone()
         disturbed[:, channel] += noise
         change.append((vae.decode(disturbed).sample - plain).square().mean().sqrt())
-    influence = torch.stack(change)
+    influence = torch.stack(change).square()
     return influence / influence.mean()
 
 
@@ -94,7 +94,7 @@ class EditorTraining:
         tokens = torch.where(draw < 0.10, self.model.conditioner.null(), tokens)
         keeps_image = (draw < 0.05) | (draw >= 0.15)
         image_latents = source * keeps_image[..., None]
-        steps = torch.from_numpy(rng.integers(0, len(self.signal), count)).to(self.device)
+        steps = training_timesteps(torch.from_numpy(rng.random(count))).to(self.device)
         signal = self.signal[steps][:, None, None, None]
         noise = torch.from_numpy(rng.standard_normal(edited.shape, dtype=np.float32)).to(self.device)
         noisy = signal * edited + (1 - signal.square()).sqrt() * noise
