@@ -24,7 +24,7 @@ from via.backbones import Condition
 from via.backbones.pocket.backbone import PocketBackbone
 from via.backbones.pocket.mask import PocketMask
 from via.backbones.pocket.training.clip import draw, prompts, zero_shot
-from via.backbones.pocket.training.mask import SHARES, PhraseSampler, intersection_over_union
+from via.backbones.pocket.training.mask import ASKED, draw_phrase, intersection_over_union
 from via.backbones.pocket.vae import PocketVAE
 
 FRAMES = 12  # of a scene
@@ -337,10 +337,10 @@ def mask_figures(model: PocketMask, count: int = 40, seed: int = 3) -> Figures:
     `occluded_name`, `occluded_background`: the subject is partly behind a post. `pair`: two subjects are
     visible and each is asked for by name; `pair_named` is the share that is nearer to the one named.
     """
-    sampler, rng = PhraseSampler("dev"), np.random.default_rng(seed)
+    sampler, rng = Sampler("dev"), np.random.default_rng(seed)
     figures: Figures = {}
-    for ask in SHARES:
-        frames, phrases, masks, _ = zip(*(sampler.draw(rng, ask) for _ in range(count)))
+    for ask in ASKED:
+        frames, phrases, masks = zip(*(draw_phrase(sampler, rng, ask) for _ in range(count)))
         predicted = regions(model, list(frames), list(phrases))
         if ask == "absent":
             figures[ask] = float(np.mean(predicted.mean(axis=(1, 2)) < 1e-3))
@@ -353,7 +353,7 @@ def mask_figures(model: PocketMask, count: int = 40, seed: int = 3) -> Figures:
         figures[f"occluded_{name}"] = mean_iou(predicted, [m[word] for (_, m), word in zip(hidden, asked)])
     pairs = []
     while len(pairs) < count:
-        sample = sampler.any.draw(rng)
+        sample = sampler.draw(rng)
         one, two = sample.subject_mask > 127, sample.other_mask > 127
         if sample.other_subject is not None and min(one.sum(), two.sum()) >= LEAST:
             names = (SUBJECTS[sample.subject], SUBJECTS[sample.other_subject])
