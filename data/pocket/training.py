@@ -30,6 +30,13 @@ OFTEN = {"global/black and white": 4, "global/pencil sketch": 2}  # in training,
 GLOBAL_SHARE = 0.2  # of the frames with named regions, those that a global edit was made to
 WEARABLE = [(argument, answer) for argument in ("hat", "sunglasses") for answer in (0, 1)]
 FRAMES, FPS = 24, 6.0  # the clips that instants are drawn from
+REGIONS = (  # the phrases that name something
+    *(f"the {subject}" for subject in SUBJECTS),
+    "the animal",
+    "the vehicle",
+    "the background",
+    *(f"the head of the {subject}" for subject in SUBJECTS if class_of(subject) == "animal"),
+)
 GLOBAL = [edit for edit in ARGUMENTS if kind_of(edit) == "global"]
 
 
@@ -181,7 +188,7 @@ class Sampler:
         self, rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.uint8]]]:
         """A frame, uint8 RGB (size, size, 3), and the mask, uint8 (size, size), of every phrase of
-        `words.REGIONS` that names something in it.
+        REGIONS that names something in it.
 
         One frame in five shows a global edit.
         """

@@ -77,14 +77,6 @@ PLACES = {
     "film": "in a film",
 }
 
-REGIONS = (  # the phrases that text to mask is trained on
-    *(f"the {subject}" for subject in SUBJECTS),
-    "the animal",
-    "the vehicle",
-    "the background",
-    *(f"the head of the {subject}" for subject in SUBJECTS if class_of(subject) == "animal"),
-)
-
 # Weights are trained on these indices: append words to the file, never reorder them.
 VOCABULARY = ("<pad>", "<unk>", *files("data.pocket").joinpath("vocabulary.txt").read_text().split())
 _INDEX = {word: i for i, word in enumerate(VOCABULARY)}

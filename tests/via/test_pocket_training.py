@@ -10,8 +10,8 @@ from torch import nn
 
 from data.pocket.scenes import Scene, render
 from data.pocket.sprites import class_of
-from data.pocket.training import Sampler
-from data.pocket.words import REGIONS, SUBJECTS, VOCABULARY
+from data.pocket.training import REGIONS, Sampler
+from data.pocket.words import SUBJECTS, VOCABULARY
 from via.backbones.pocket.mask import PocketMask
 from via.backbones.pocket.training import TASKS, loop
 from via.backbones.pocket.training.loop import Plan, Weights

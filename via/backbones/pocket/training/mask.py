@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from data.pocket.training import Sampler
-from data.pocket.words import REGIONS, VOCABULARY, tokenize
+from data.pocket.training import REGIONS, Sampler
+from data.pocket.words import VOCABULARY, tokenize
 from via.backbones.pocket import weights
 from via.backbones.pocket.mask import PocketMask, answer
 from via.backbones.pocket.training.loop import Plan
