@@ -12,6 +12,8 @@ from data.pocket.scenes import Scene, render
 from data.pocket.sprites import class_of
 from data.pocket.training import REGIONS, Sampler
 from data.pocket.words import SUBJECTS, VOCABULARY
+from data.types import UserError
+from via.backbones.pocket import weights as pocket_weights
 from via.backbones.pocket.mask import PocketMask
 from via.backbones.pocket.training import TASKS, loop
 from via.backbones.pocket.training.loop import Plan, Weights
@@ -86,6 +88,42 @@ def test_a_run_that_was_killed_and_resumed_has_the_weights_of_one_that_was_not(t
     ]
     assert [line["held_out"] for line in logs[0]] == [line["held_out"] for line in logs[1]]
     assert [line["step"] for line in logs[0]] == [4, 8, 12]
+
+
+def test_a_run_may_start_from_the_committed_weights_but_a_resumed_one_keeps_its_own(
+    tiny, tmp_path, monkeypatch
+):
+    torch.manual_seed(3)
+    committed = nn.Linear(3, 2)
+    pocket_weights.save(committed, {}, tmp_path / "committed" / "tiny")
+    pocket_weights.write_card(tmp_path / "committed" / "tiny", {"what": "a test"})
+    monkeypatch.setattr(loop, "WEIGHTS", tmp_path / "committed")
+    monkeypatch.setattr(tiny, "plan", Plan(samples=4, batch=4, learning_rate=0.0))
+
+    def go(samples: int | None = None) -> torch.Tensor:
+        loop.train("tiny", tmp_path / "run", samples, workers=1, device="cpu", from_committed=True)
+        return kept(tmp_path / "run")["weights"]["master"][0]
+
+    wanted = committed.weight.detach().half().float()
+    assert torch.equal(go(), wanted)
+    monkeypatch.setattr(tiny, "plan", Plan(samples=48, batch=4, learning_rate=0.2))
+    moved = go()
+    assert not torch.equal(moved, wanted)
+    assert torch.equal(go(), moved)
+
+
+def test_committed_weights_go_to_the_part_that_their_folder_is_named_after(tmp_path):
+    parts = nn.ModuleDict({"unet": nn.Linear(2, 2), "conditioner": nn.Linear(2, 3)})
+    for name, part in parts.items():
+        pocket_weights.save(part, {}, tmp_path / name)
+        pocket_weights.write_card(tmp_path / name, {"what": name})
+    pocket_weights.write(tmp_path / "card.json", "{}")
+    fresh = nn.ModuleDict({"unet": nn.Linear(2, 2), "conditioner": nn.Linear(2, 3)})
+    pocket_weights.load_into(fresh, tmp_path)
+    for name, part in parts.items():
+        assert torch.equal(fresh[name].weight, part.weight.half().float())
+    with pytest.raises(UserError, match="another shape"):
+        pocket_weights.load_into(nn.ModuleDict({"unet": nn.Linear(4, 2)}), tmp_path)
 
 
 def test_training_again_after_the_end_changes_nothing(tiny, tmp_path):

@@ -87,3 +87,21 @@ def load(kind: type[M], folder: Path, file: str = FILE) -> M:
     model = kind(**config)
     model.load_state_dict(load_file(folder / file))
     return model.float().eval().requires_grad_(False)
+
+
+def load_into(model: torch.nn.Module, folder: Path) -> None:
+    """Give a model that is to be trained on the weights of a folder: each file under it goes to the child
+    that its own folder is named after, or, where there is none, to the model itself.
+
+    Raises UserError when a file is not its card's, or belongs to a model of another shape.
+    """
+    read_card(folder)
+    parts = dict(model.named_children())
+    for path in sorted(folder.rglob("*.safetensors")):
+        check(path.parent, path.name)
+        try:
+            parts.get(path.parent.name, model).load_state_dict(load_file(path))
+        except RuntimeError:
+            raise UserError(
+                f"{path}: weights of a model of another shape; train without --from-committed"
+            ) from None
