@@ -103,6 +103,7 @@ def mask_bars(figures: dict[str, float]) -> list[Bar]:
         "name": 0.85,
         "class": 0.85,
         "background": 0.85,
+        "head": 0.85,
         "occluded_name": 0.7,
         "occluded_background": 0.7,
         "absent": 0.9,
