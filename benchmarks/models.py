@@ -227,7 +227,9 @@ def check(
 
             figures[name], own = CHECKS[name](weights.WEIGHTS, count, report)
         bars += own
-        figures[name] = {**_rounded(figures[name]), "seconds": round(time.monotonic() - began)}
+        missed = [bar.what for bar in own if not bar.holds]
+        seconds = round(time.monotonic() - began)
+        figures[name] = {**_rounded(figures[name]), "missed": missed, "seconds": seconds}
         for table in _tables(figures[name]):
             console.print(table)
         if write:

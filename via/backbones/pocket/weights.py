@@ -16,6 +16,10 @@ from data.types import UserError
 
 WEIGHTS = Path(__file__).parent / "weights"
 FILE = "diffusion_pytorch_model.safetensors"
+DATA = (
+    "frames of data.pocket, split train, rendered while it trained: drawings of Noto Emoji (Apache 2.0) and "
+    "Fluent Emoji (MIT), photographs (CC0, CC BY 2.0), stills of Big Buck Bunny (CC BY 3.0); see NOTICE"
+)
 M = TypeVar("M", bound=torch.nn.Module)
 
 
@@ -49,10 +53,10 @@ def save(model: torch.nn.Module, config: dict[str, Any], folder: Path, file: str
 
 
 def write_card(folder: Path, card: dict[str, Any]) -> None:
-    """Write card.json with the sha256 of every weights file in the folder beside what is known of the
-    model."""
+    """Write card.json: what is known of the model, what it was trained on, and the sha256 of every weights
+    file in the folder."""
     digests = {path.name: sha256(path) for path in sorted(folder.glob("*.safetensors"))}
-    write(folder / "card.json", json.dumps({**card, "sha256": digests}, indent=2) + "\n")
+    write(folder / "card.json", json.dumps({**card, "data": DATA, "sha256": digests}, indent=2) + "\n")
 
 
 def read_card(folder: Path) -> dict[str, Any]:
