@@ -36,6 +36,7 @@ REGIONS = (  # the phrases that name something
     "the vehicle",
     "the background",
     *(f"the head of the {subject}" for subject in SUBJECTS if class_of(subject) == "animal"),
+    "the head of the animal",
 )
 GLOBAL = [edit for edit in ARGUMENTS if kind_of(edit) == "global"]
 
@@ -207,11 +208,14 @@ class Sampler:
         if other is not None and at.other is not None:
             stands.append((other[0], at.other, painted.other, visible * (1 - painted.subject)))
         for name, pose, plane, free in stands:
-            planes[f"the {name}"] = plane * free
-            group = f"the {class_of(name)}"
-            planes[group] = np.maximum(planes.get(group, 0), plane * free)
+            called = [name, class_of(name)]
+            for phrase in called:
+                planes[f"the {phrase}"] = np.maximum(planes.get(f"the {phrase}", 0), plane * free)
             if class_of(name) == "animal":
-                planes[f"the head of the {name}"] = self.head(pose) * free
+                head = self.head(pose) * free
+                for phrase in called:
+                    whole = planes.get(f"the head of the {phrase}", 0)
+                    planes[f"the head of the {phrase}"] = np.maximum(whole, head)
         return frame, {phrase: _bytes(plane) for phrase, plane in planes.items()}
 
     def head(self, pose: Pose) -> Plane:

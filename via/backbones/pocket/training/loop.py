@@ -1,8 +1,7 @@
 """One training loop for all pocket models: workers that average gradients, checkpoints, a log, pictures.
 
-On a CPU each worker is a process of one thread; on a GPU there is one worker with a larger batch, fed by
-several processes. What a step draws depends on (seed, step, worker) alone, so a run that was killed goes on
-as it would have.
+On a CPU each worker is a process of one thread; a GPU has one worker, which draws its own data. What a step
+draws depends on (seed, step, worker) alone, so a run that was killed goes on as it would have.
 """
 
 from __future__ import annotations
