@@ -11,10 +11,10 @@ from torch import nn
 from data.pocket.scenes import Scene, render
 from data.pocket.sprites import class_of
 from data.pocket.training import REGIONS, Sampler
-from data.pocket.words import SUBJECTS, VOCABULARY
+from data.pocket.words import SUBJECTS, VOCABULARY, tokenize
 from data.types import UserError
 from via.backbones.pocket import weights as pocket_weights
-from via.backbones.pocket.mask import PocketMask
+from via.backbones.pocket.mask import PocketMask, answer
 from via.backbones.pocket.training import TASKS, loop
 from via.backbones.pocket.training.loop import Plan, Weights
 from via.backbones.pocket.training.mask import MaskTraining, asks_for, draw_phrase, intersection_over_union
@@ -198,6 +198,20 @@ def test_an_absent_subject_has_an_empty_mask_and_is_not_in_the_scene(sampler):
         _, phrase, mask = draw_phrase(sampler, np.random.default_rng(seed), "absent")
         assert not mask.any()
         assert phrase.removeprefix("the ") in SUBJECTS
+
+
+def test_text_to_mask_reads_frames_of_any_multiple_of_eight_and_answers_each_phrase_alone():
+    torch.manual_seed(0)
+    model = PocketMask(len(VOCABULARY), width=32, layers=1).eval()
+    frames = torch.rand(2, 3, 40, 72) * 2 - 1
+    words = torch.tensor([tokenize("the dog"), tokenize("the head of the cat")])
+    with torch.no_grad():
+        logits = model(frames, words)
+        together = answer(model.features(frames[:1]), model.filters(words)[None])
+        assert logits.shape == (2, 40, 72)
+        assert torch.allclose(together[0, 0], logits[0], atol=1e-4)
+        assert torch.allclose(together[0, 1], model(frames[:1], words[1:])[0], atol=1e-4)
+        assert not torch.allclose(together[0, 0], together[0, 1], atol=1e-2)
 
 
 def test_the_loss_asks_for_what_is_there_and_for_what_is_not():

@@ -28,7 +28,7 @@ class PocketMask(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Logits of the region that a phrase names: frames (n, 3, H, W) in [-1, 1] and word ids (n, 12) to (n, H,
     W).
 
-    H and W are multiples of 16.
+    H and W are multiples of 8.
     """
 
     @register_to_config
@@ -60,8 +60,8 @@ class PocketMask(ModelMixin, ConfigMixin):  # type: ignore[misc]
         n, width, h, w = coarse.shape
         states = self.encoder(coarse.flatten(2).transpose(1, 2) + sine_positions(h, w, width).to(coarse))
         coarse = states.transpose(1, 2).reshape(n, width, h, w)
-        eighth = self.to_eighth(torch.cat([_twice(coarse), eighth], dim=1))
-        cells = self.to_quarter(torch.cat([_twice(eighth), quarter], dim=1))
+        eighth = self.to_eighth(_beside(coarse, eighth))
+        cells = self.to_quarter(_beside(eighth, quarter))
         return cells, F.silu(F.pixel_shuffle(self.to_pixels(cells), 4) + self.detail(frames))
 
     def filters(self, words: torch.Tensor) -> torch.Tensor:
@@ -82,5 +82,6 @@ def answer(features: tuple[torch.Tensor, torch.Tensor], filters: torch.Tensor) -
     return fine + F.interpolate(coarse, scale_factor=4, mode="nearest")
 
 
-def _twice(x: torch.Tensor) -> torch.Tensor:
-    return F.interpolate(x, scale_factor=2, mode="nearest")
+def _beside(coarse: torch.Tensor, finer: torch.Tensor) -> torch.Tensor:
+    """Two grids of channels on the finer one."""
+    return torch.cat([F.interpolate(coarse, finer.shape[-2:], mode="nearest"), finer], dim=1)
