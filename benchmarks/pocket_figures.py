@@ -10,13 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from data.pocket.backgrounds import DRAWN, kinds, make_canvas
-from data.pocket.coupling import COUPLING
+from data.pocket.coupling import COUPLING, ORDER
 from data.pocket.edits import ARGUMENTS, KINDS, SUBJECTS, fits, kind_of
 from data.pocket.motion import MOTIONS
 from data.pocket.scenes import Scene, Take, candidates, render
 from data.pocket.training import Sampler
 from data.pocket.words import instructions, tokenize
-from data.types import Frame, Report, silent
+from data.types import Frame
 from eval import truth
 from eval.models import ClipFolder
 from eval.truth import boolean, rmse
@@ -24,7 +24,7 @@ from via.backbones import Condition
 from via.backbones.pocket.backbone import PocketBackbone
 from via.backbones.pocket.mask import PocketMask
 from via.backbones.pocket.training.clip import draw, prompts, zero_shot
-from via.backbones.pocket.training.mask import SHARES, PhraseSampler, intersection_over_union
+from via.backbones.pocket.training.mask import ASKED, draw_phrase, intersection_over_union
 from via.backbones.pocket.vae import PocketVAE
 
 FRAMES = 12  # of a scene
@@ -164,80 +164,70 @@ def summary(rows: list[dict[str, float]]) -> Figures:
     return {**line, "outside_db": decibels(outside)} if outside else line
 
 
-def editor_figures(
-    backbone: PocketBackbone, count: int = 100, seed: int = 0, report: Report = silent
-) -> dict[str, Figures]:
-    """How well frames edited on their own hit a valid answer: a line for each kind and each global edit.
+def kind_figures(backbone: PocketBackbone, kind: str, count: int = 100, seed: int = 0) -> dict[str, Figures]:
+    """How well frames edited on their own hit a valid answer, for one kind: a line for the kind, and of the
+    kind "global" a line for each edit.
 
-    On `count` dev frames a kind: the share that is a valid answer, with its chance (the nearest, inside the
-    mask, of the valid answers, the source, and all answers of 8 other edits of the kind on the same scene);
-    PSNR in dB to the nearest answer inside the mask and to the source outside; the first also for a copy of
-    the source and for the answer through the VAE.
+    On `count` dev frames: the share that is a valid answer, with its chance (the nearest, inside the mask,
+    of the valid answers, the source, and all answers of 8 other edits of the kind on the same scene); PSNR
+    in dB to the nearest answer inside the mask and to the source outside; the first also for a copy of the
+    source and for the answer through the VAE.
     """
-    table, rows_of_global = {}, []
-    for number, kind in enumerate(KINDS):
-        drawn = list(cases(kind, count, np.random.default_rng([seed, number])))
-        rows = []
-        for at in range(0, count, BATCH):
-            batch = drawn[at : at + BATCH]
-            condition = conditions(backbone, [c.source for c in batch], [c.instruction for c in batch])
-            edited = edit_plainly(backbone, condition, seed=number)
-            through = array(backbone.decode(backbone.encode(tensor([case.answers[0] for case in batch]))))
-            for case, frame, restored in zip(batch, edited, through):
-                rows.append({**judge(case, frame), "vae": rmse(restored, case.answers[0], case.mask)})
-            report(kind, at + len(batch), count)
-        table[kind] = summary(rows)
-        if kind == "global":
-            rows_of_global = [(case.edit, row) for case, row in zip(drawn, rows)]
-    for edit in GLOBAL_EDITS:
-        of = [row for name, row in rows_of_global if name == edit]
+    number = KINDS.index(kind)
+    drawn = list(cases(kind, count, np.random.default_rng([seed, number])))
+    rows = []
+    for at in range(0, count, BATCH):
+        batch = drawn[at : at + BATCH]
+        condition = conditions(backbone, [c.source for c in batch], [c.instruction for c in batch])
+        edited = edit_plainly(backbone, condition, seed=number)
+        through = array(backbone.decode(backbone.encode(tensor([case.answers[0] for case in batch]))))
+        for case, frame, restored in zip(batch, edited, through):
+            rows.append({**judge(case, frame), "vae": rmse(restored, case.answers[0], case.mask)})
+    table = {kind: summary(rows)}
+    for edit in GLOBAL_EDITS if kind == "global" else ():
+        of = [row for case, row in zip(drawn, rows) if case.edit == edit]
         if of:
             table[edit] = summary(of)
     return table
 
 
-def drift_figures(
-    backbone: PocketBackbone, clips: int = 8, seed: int = 0, report: Report = silent
-) -> dict[str, Figures]:
-    """What a fixed seed leaves of agreement, frame by frame, for edits of each coupling strength.
+def drift_figures(backbone: PocketBackbone, strength: str, clips: int = 4, seed: int = 0) -> Figures:
+    """What a fixed seed leaves of agreement, frame by frame, for edits of one coupling strength.
 
-    On `clips` dev clips of 12 frames a strength, one noise draw a clip: the share of frames that are an
-    answer (nearest by a clear lead), and, among those, minority share and adjacent switches, means over
-    clips; the same two by nearest answer, whatever its distance.
+    On `clips` dev clips of 12 frames, one noise draw a clip: the share of frames that are an answer (nearest
+    by a clear lead), and, among those, minority share and adjacent switches, means over clips; the same two
+    by nearest answer, whatever its distance.
     """
-    table = {}
-    for number, strength in enumerate(("none", "weak", "strong")):
-        rng = np.random.default_rng([seed, number])
-        edits = [edit for edit in ARGUMENTS if COUPLING[edit] == strength]
-        lines = []
-        for i in range(clips):
-            edit = edits[int(rng.integers(len(edits)))]
-            take = draw_take(rng, edit)
-            frames = list(take.source[:])
-            condition = conditions(backbone, frames, [take.edit(edit).instruction] * len(frames))
-            edited = edit_plainly(backbone, condition, seed=i)
-            known = truth.pocket_truth(edited, take.source, take.answers(edit), take.masks(edit))
-            closest = truth.nearest(known.errors)
-            lines.append(
-                {
-                    "edited_share": truth.edited_share(known.states),
-                    "minority_share": truth.minority_share(known.states),
-                    "switches": truth.answer_switches(known.states),
-                    "nearest_minority_share": truth.minority_share(closest),
-                    "nearest_switches": truth.nearest_switches(known.errors),
-                }
-            )
-            report(f"coupling {strength}", i + 1, clips)
-        table[strength] = {"clips": clips}
-        for name in lines[0]:
-            values = [line[name] for line in lines if line[name] is not None]
-            if values:
-                table[strength][name] = float(np.mean(values))
-    return table
+    rng = np.random.default_rng([seed, ORDER.index(strength)])
+    edits = [edit for edit in ARGUMENTS if COUPLING[edit] == strength]
+    lines = []
+    for i in range(clips):
+        edit = edits[int(rng.integers(len(edits)))]
+        take = draw_take(rng, edit)
+        frames = list(take.source[:])
+        condition = conditions(backbone, frames, [take.edit(edit).instruction] * len(frames))
+        edited = edit_plainly(backbone, condition, seed=i)
+        known = truth.pocket_truth(edited, take.source, take.answers(edit), take.masks(edit))
+        closest = truth.nearest(known.errors)
+        lines.append(
+            {
+                "edited_share": truth.edited_share(known.states),
+                "minority_share": truth.minority_share(known.states),
+                "switches": truth.answer_switches(known.states),
+                "nearest_minority_share": truth.minority_share(closest),
+                "nearest_switches": truth.nearest_switches(known.errors),
+            }
+        )
+    figures: Figures = {"clips": clips}
+    for name in lines[0]:
+        values = [line[name] for line in lines if line[name] is not None]
+        if values:
+            figures[name] = float(np.mean(values))
+    return figures
 
 
 @torch.no_grad()
-def token_figures(backbone: PocketBackbone, clips: int = 2, seed: int = 0) -> Figures:
+def token_figures(backbone: PocketBackbone, clips: int = 1, seed: int = 0) -> Figures:
     """How much the edit tokens vary, and what they do.
 
     Standard deviations across the tokens of one condition, over the frames of a clip (one instruction), and
@@ -336,10 +326,10 @@ def mask_figures(model: PocketMask, count: int = 40, seed: int = 3) -> Figures:
     `occluded_name`, `occluded_background`: the subject is partly behind a post. `pair`: two subjects are
     visible and each is asked for by name; `pair_named` is the share that is nearer to the one named.
     """
-    sampler, rng = PhraseSampler("dev"), np.random.default_rng(seed)
+    sampler, rng = Sampler("dev"), np.random.default_rng(seed)
     figures: Figures = {}
-    for ask in SHARES:
-        frames, phrases, masks, _ = zip(*(sampler.draw(rng, ask) for _ in range(count)))
+    for ask in ASKED:
+        frames, phrases, masks = zip(*(draw_phrase(sampler, rng, ask) for _ in range(count)))
         predicted = regions(model, list(frames), list(phrases))
         if ask == "absent":
             figures[ask] = float(np.mean(predicted.mean(axis=(1, 2)) < 1e-3))
@@ -352,7 +342,7 @@ def mask_figures(model: PocketMask, count: int = 40, seed: int = 3) -> Figures:
         figures[f"occluded_{name}"] = mean_iou(predicted, [m[word] for (_, m), word in zip(hidden, asked)])
     pairs = []
     while len(pairs) < count:
-        sample = sampler.any.draw(rng)
+        sample = sampler.draw(rng)
         one, two = sample.subject_mask > 127, sample.other_mask > 127
         if sample.other_subject is not None and min(one.sum(), two.sum()) >= LEAST:
             names = (SUBJECTS[sample.subject], SUBJECTS[sample.other_subject])
@@ -368,7 +358,8 @@ def mean_iou(predicted: NDArray[np.bool_], true: list[NDArray[np.bool_]]) -> flo
 
 
 def clip_figures(clip: ClipFolder, count: int = 300, seed: int = 3) -> Figures:
-    """Zero-shot accuracy on dev frames with one visible subject: subject (16), place (12), style (11).
+    """Zero-shot accuracy on dev frames with one visible subject, by subject, place and style, and among how
+    many classes.
 
     The model is read as the metrics read any CLIP.
     """
@@ -380,4 +371,5 @@ def clip_figures(clip: ClipFolder, count: int = 300, seed: int = 3) -> Figures:
     ]
     texts = {name: [clip.texts(c).features for c in classes] for name, classes in prompts().items()}
     right = zero_shot(clip.project(np.concatenate(pooled)), texts, frames)
-    return {name: float(hits.mean()) for name, hits in right.items()}
+    classes = {f"{name}_classes": float(len(of)) for name, of in texts.items()}
+    return {**{name: float(hits.mean()) for name, hits in right.items()}, **classes}

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from data.pocket import words
 from data.pocket.backgrounds import DRAWN, Canvas, kinds, make_canvas
-from data.pocket.coupling import draw_answer
+from data.pocket.coupling import answers, draw_answer
 from data.pocket.edits import ARGUMENTS, KINDS, SUBJECTS, dress, edit_mask, fits, kind_of, worn
 from data.pocket.layers import Look, paint, post_layer, post_span, warp_accessory, warp_subject
-from data.pocket.motion import MOTIONS, Instant, Path, draw_path, instant
+from data.pocket.motion import MOTIONS, Instant, Path, Pose, draw_path, instant
 from data.pocket.operators import Plane
 from data.pocket.sprites import class_of, subject_texture
 
@@ -27,7 +27,18 @@ SHARES = {  # of kinds of edit; those with more arguments, or harder to learn, a
     "global": 0.20,
 }
 OFTEN = {"global/black and white": 4, "global/pencil sketch": 2}  # in training, times as often as others
+GLOBAL_SHARE = 0.2  # of the frames with named regions, those that a global edit was made to
+WEARABLE = [(argument, answer) for argument in ("hat", "sunglasses") for answer in (0, 1)]
 FRAMES, FPS = 24, 6.0  # the clips that instants are drawn from
+REGIONS = (  # the phrases that name something
+    *(f"the {subject}" for subject in SUBJECTS),
+    "the animal",
+    "the vehicle",
+    "the background",
+    *(f"the head of the {subject}" for subject in SUBJECTS if class_of(subject) == "animal"),
+    "the head of the animal",
+)
+GLOBAL = [edit for edit in ARGUMENTS if kind_of(edit) == "global"]
 
 
 @dataclass(frozen=True)
@@ -133,10 +144,7 @@ class Sampler:
         shown = dress(look, edit, subject, family, answer, self.size, other)
         source = paint(look, path, at, self.size)
         edited = paint(shown, path, at, self.size)
-        visible = np.ones((self.size, self.size), np.float32)
-        if look.post is not None:
-            left, right = post_span(path, self.size)
-            visible[:, left:right] = 0
+        visible = self._visible(look, path)
         mask = edit_mask(kind, source.subject, source.other, self._changed(edit, at), visible)
         caption, target_caption = words.captions(subject, background, edit)
         return Sample(
@@ -156,6 +164,14 @@ class Sampler:
             x=at.subject.x,
         )
 
+    def _visible(self, look: Look, path: Path) -> Plane:
+        """1 minus the post, (size, size)."""
+        visible = np.ones((self.size, self.size), np.float32)
+        if look.post is not None:
+            left, right = post_span(path, self.size)
+            visible[:, left:right] = 0
+        return visible
+
     def _changed(self, edit: str, at: Instant) -> list[Plane]:
         """Alpha of what both answers put into the frame, where that is more than the subject."""
         kind, _, argument = edit.partition("/")
@@ -168,6 +184,44 @@ class Sampler:
         else:
             return []
         return [layer[..., 3] * np.float32(1 / 255) for layer in layers]
+
+    def draw_regions(
+        self, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.uint8]]]:
+        """A frame, uint8 RGB (size, size, 3), and the mask, uint8 (size, size), of every phrase of
+        REGIONS that names something in it.
+
+        One frame in five shows a global edit.
+        """
+        _, subject, family = self._edit_and_subject(rng)
+        look, path, at, _, other = self._scene(subject, family, rng)
+        painted = paint(look, path, at, self.size)
+        frame = painted.frame
+        if rng.random() < GLOBAL_SHARE:
+            edit = GLOBAL[int(rng.integers(len(GLOBAL)))]
+            answer = int(rng.integers(answers(edit)))
+            shown = dress(look, edit, subject, family, answer, self.size, other)
+            frame = paint(shown, path, at, self.size).frame
+        visible = self._visible(look, path)
+        planes = {"the background": edit_mask("background", painted.subject, painted.other, [], visible)}
+        stands = [(subject, at.subject, painted.subject, visible)]
+        if other is not None and at.other is not None:
+            stands.append((other[0], at.other, painted.other, visible * (1 - painted.subject)))
+        for name, pose, plane, free in stands:
+            called = [name, class_of(name)]
+            for phrase in called:
+                planes[f"the {phrase}"] = np.maximum(planes.get(f"the {phrase}", 0), plane * free)
+            if class_of(name) == "animal":
+                head = self.head(pose) * free
+                for phrase in called:
+                    whole = planes.get(f"the head of the {phrase}", 0)
+                    planes[f"the head of the {phrase}"] = np.maximum(whole, head)
+        return frame, {phrase: _bytes(plane) for phrase, plane in planes.items()}
+
+    def head(self, pose: Pose) -> Plane:
+        """Where a subject can wear something, float32 (size, size) in [0, 1]."""
+        layers = [warp_accessory(worn(*what, self.size), pose, self.size) for what in WEARABLE]
+        return np.maximum.reduce([layer[..., 3] for layer in layers]) * np.float32(1 / 255)
 
     def frame(self, rng: np.random.Generator) -> NDArray[np.uint8]:
         """A source (30 %) or an edited frame (70 %), uint8 RGB (size, size, 3): what frames look like."""

@@ -8,11 +8,16 @@ import pytest
 import torch
 from torch import nn
 
+from data.pocket.scenes import Scene, render
 from data.pocket.sprites import class_of
-from data.pocket.words import SUBJECTS
+from data.pocket.training import REGIONS, Sampler
+from data.pocket.words import SUBJECTS, VOCABULARY, tokenize
+from data.types import UserError
+from via.backbones.pocket import weights as pocket_weights
+from via.backbones.pocket.mask import PocketMask, answer
 from via.backbones.pocket.training import TASKS, loop
-from via.backbones.pocket.training.loop import Plan
-from via.backbones.pocket.training.mask import PhraseSampler, intersection_over_union
+from via.backbones.pocket.training.loop import Plan, Weights
+from via.backbones.pocket.training.mask import MaskTraining, asks_for, draw_phrase, intersection_over_union
 
 torch.set_num_threads(1)
 
@@ -85,6 +90,42 @@ def test_a_run_that_was_killed_and_resumed_has_the_weights_of_one_that_was_not(t
     assert [line["step"] for line in logs[0]] == [4, 8, 12]
 
 
+def test_a_run_may_start_from_the_committed_weights_but_a_resumed_one_keeps_its_own(
+    tiny, tmp_path, monkeypatch
+):
+    torch.manual_seed(3)
+    committed = nn.Linear(3, 2)
+    pocket_weights.save(committed, {}, tmp_path / "committed" / "tiny")
+    pocket_weights.write_card(tmp_path / "committed" / "tiny", {"what": "a test"})
+    monkeypatch.setattr(loop, "WEIGHTS", tmp_path / "committed")
+    monkeypatch.setattr(tiny, "plan", Plan(samples=4, batch=4, learning_rate=0.0))
+
+    def go(samples: int | None = None) -> torch.Tensor:
+        loop.train("tiny", tmp_path / "run", samples, workers=1, device="cpu", from_committed=True)
+        return kept(tmp_path / "run")["weights"]["master"][0]
+
+    wanted = committed.weight.detach().half().float()
+    assert torch.equal(go(), wanted)
+    monkeypatch.setattr(tiny, "plan", Plan(samples=48, batch=4, learning_rate=0.2))
+    moved = go()
+    assert not torch.equal(moved, wanted)
+    assert torch.equal(go(), moved)
+
+
+def test_committed_weights_go_to_the_part_that_their_folder_is_named_after(tmp_path):
+    parts = nn.ModuleDict({"unet": nn.Linear(2, 2), "conditioner": nn.Linear(2, 3)})
+    for name, part in parts.items():
+        pocket_weights.save(part, {}, tmp_path / name)
+        pocket_weights.write_card(tmp_path / name, {"what": name})
+    pocket_weights.write(tmp_path / "card.json", "{}")
+    fresh = nn.ModuleDict({"unet": nn.Linear(2, 2), "conditioner": nn.Linear(2, 3)})
+    pocket_weights.load_into(fresh, tmp_path)
+    for name, part in parts.items():
+        assert torch.equal(fresh[name].weight, part.weight.half().float())
+    with pytest.raises(UserError, match="another shape"):
+        pocket_weights.load_into(nn.ModuleDict({"unet": nn.Linear(4, 2)}), tmp_path)
+
+
 def test_training_again_after_the_end_changes_nothing(tiny, tmp_path):
     said = fit(tmp_path)
     before = (tmp_path / "checkpoint.pt").read_bytes()
@@ -109,66 +150,83 @@ def test_the_learning_rate_warms_up_holds_and_falls_to_its_floor():
 
 
 @pytest.fixture(scope="module")
-def phrases() -> PhraseSampler:
-    return PhraseSampler("dev")
+def sampler() -> Sampler:
+    return Sampler("dev", canvases=12)
 
 
-def drawn(phrases: PhraseSampler, ask: str, seed: int):
-    """What is drawn, and the training pair that it was drawn from."""
-    source = {"background": phrases.background, "head": phrases.accessory}.get(ask, phrases.any)
-    sample = source.draw(np.random.default_rng(seed))
-    return phrases.draw(np.random.default_rng(seed), ask), sample
+def test_every_phrase_of_a_frame_is_one_that_text_to_mask_is_trained_on(sampler):
+    rng, met = np.random.default_rng(0), set()
+    for _ in range(150):
+        frame, regions = sampler.draw_regions(rng)
+        assert set(regions) <= set(REGIONS)
+        assert all(mask.shape == frame.shape[:2] for mask in regions.values())
+        met |= set(regions)
+    assert met == set(REGIONS)
 
 
-def subjects(sample) -> list[str]:
-    others = [] if sample.other_subject is None else [SUBJECTS[sample.other_subject]]
-    return [SUBJECTS[sample.subject], *others]
+def test_the_regions_of_a_frame_are_of_the_ones_that_stand_in_it(sampler):
+    rng, groups = np.random.default_rng(1), set()
+    for _ in range(120):
+        _, regions = sampler.draw_regions(rng)
+        named = {p.removeprefix("the "): mask for p, mask in regions.items() if asks_for(p) == "name"}
+        for group in {class_of(name) for name in named}:
+            of = [mask for name, mask in named.items() if class_of(name) == group]
+            assert np.array_equal(regions[f"the {group}"], np.maximum.reduce(of))
+            groups.add((group, len(of)))
+        standing = np.maximum.reduce(list(named.values())) > 127
+        assert not ((regions["the background"] > 127) & standing).any()
+        heads = {p.removeprefix("the head of the ") for p in regions if asks_for(p) == "head"}
+        animals = {name for name in named if class_of(name) == "animal"}
+        assert heads == animals | ({"animal"} if animals else set())
+        for name in animals:
+            assert (regions["the head of the animal"] >= regions[f"the head of the {name}"]).all()
+    assert groups == {("animal", 1), ("animal", 2), ("vehicle", 1), ("vehicle", 2)}
 
 
-def test_an_absent_subject_has_an_empty_mask_and_is_not_in_the_scene(phrases):
+def test_a_head_is_where_hats_and_glasses_are_worn():
+    scene = Scene(split="dev", subject="dog", motion="translate", backgrounds=("sea/3",))
+    take = render(scene, 4, seed=3)
+    edits = ("accessory/hat", "accessory/sunglasses")
+    sampler = Sampler("dev", canvases=1)
+    heads = sampler.head(take.instant(1).subject)
+    worn = np.maximum.reduce([take.masks(edit)[1] for edit in edits])
+    assert np.allclose(heads, worn, atol=1 / 255)
+
+
+def test_an_absent_subject_has_an_empty_mask_and_is_not_in_the_scene(sampler):
     for seed in range(40):
-        (_, phrase, mask, _), sample = drawn(phrases, "absent", seed)
+        _, phrase, mask = draw_phrase(sampler, np.random.default_rng(seed), "absent")
         assert not mask.any()
-        assert phrase.removeprefix("the ") not in subjects(sample)
         assert phrase.removeprefix("the ") in SUBJECTS
 
 
-def test_a_name_has_the_mask_of_the_one_named(phrases):
-    named = set()
-    for seed in range(120):
-        (_, phrase, mask, _), sample = drawn(phrases, "name", seed)
-        which = subjects(sample).index(phrase.removeprefix("the "))
-        assert np.array_equal(mask, (sample.subject_mask, sample.other_mask)[which])
-        named.add(which)
-    assert named == {0, 1}
+def test_text_to_mask_reads_frames_of_any_multiple_of_eight_and_answers_each_phrase_alone():
+    torch.manual_seed(0)
+    model = PocketMask(len(VOCABULARY), width=32, layers=1).eval()
+    frames = torch.rand(2, 3, 40, 72) * 2 - 1
+    words = torch.tensor([tokenize("the dog"), tokenize("the head of the cat")])
+    with torch.no_grad():
+        logits = model(frames, words)
+        together = answer(model.features(frames[:1]), model.filters(words)[None])
+        assert logits.shape == (2, 40, 72)
+        assert torch.allclose(together[0, 0], logits[0], atol=1e-4)
+        assert torch.allclose(together[0, 1], model(frames[:1], words[1:])[0], atol=1e-4)
+        assert not torch.allclose(together[0, 0], together[0, 1], atol=1e-2)
 
 
-def test_a_class_has_the_mask_of_all_of_its_class(phrases):
-    both = 0
-    for seed in range(120):
-        (_, phrase, mask, _), sample = drawn(phrases, "class", seed)
-        of = [s for s in subjects(sample) if f"the {class_of(s)}" == phrase]
-        assert subjects(sample)[0] in of
-        wanted = sample.subject_mask if len(of) == 1 else np.maximum(sample.subject_mask, sample.other_mask)
-        assert np.array_equal(mask, wanted)
-        both += len(of) == 2
-    assert both
-
-
-def test_the_background_is_where_no_subject_is(phrases):
-    for seed in range(20):
-        (_, phrase, mask, _), sample = drawn(phrases, "background", seed)
-        assert phrase == "the background"
-        assert not ((mask > 127) & ((sample.subject_mask > 127) | (sample.other_mask > 127))).any()
-        assert (mask > 127).mean() > 0.2
-
-
-def test_a_head_is_where_something_is_worn(phrases):
-    for seed in range(10):
-        (_, phrase, mask, _), sample = drawn(phrases, "head", seed)
-        assert phrase == f"the head of the {SUBJECTS[sample.subject]}"
-        changed = np.abs(sample.edited.astype(int) - sample.source).max(axis=2) > 8
-        assert not (changed & (mask == 0)).any()
+def test_the_loss_asks_for_what_is_there_and_for_what_is_not():
+    torch.manual_seed(0)
+    training = MaskTraining.__new__(MaskTraining)
+    training.device, training.sampler = torch.device("cpu"), Sampler("train", canvases=4)
+    training.model = PocketMask(len(VOCABULARY), width=32, layers=1)
+    weights, first = Weights(training.model, Plan(10_000, 4, 3e-3, warmup=1)), None
+    for step in range(12):
+        loss, figures = training.loss(4, np.random.default_rng(0), torch.float32)
+        first = first or float(loss.detach())
+        loss.backward()
+        weights.step(step, 1)
+    assert set(figures) == {"bce", "dice", "empty"}
+    assert float(loss.detach()) < 0.7 * first
 
 
 def test_intersection_over_union_of_known_masks():

@@ -16,6 +16,10 @@ from data.types import UserError
 
 WEIGHTS = Path(__file__).parent / "weights"
 FILE = "diffusion_pytorch_model.safetensors"
+DATA = (
+    "frames of data.pocket, split train, rendered while it trained: drawings of Noto Emoji (Apache 2.0) and "
+    "Fluent Emoji (MIT), photographs (CC0, CC BY 2.0), stills of Big Buck Bunny (CC BY 3.0); see NOTICE"
+)
 M = TypeVar("M", bound=torch.nn.Module)
 
 
@@ -49,10 +53,10 @@ def save(model: torch.nn.Module, config: dict[str, Any], folder: Path, file: str
 
 
 def write_card(folder: Path, card: dict[str, Any]) -> None:
-    """Write card.json with the sha256 of every weights file in the folder beside what is known of the
-    model."""
+    """Write card.json: what is known of the model, what it was trained on, and the sha256 of every weights
+    file in the folder."""
     digests = {path.name: sha256(path) for path in sorted(folder.glob("*.safetensors"))}
-    write(folder / "card.json", json.dumps({**card, "sha256": digests}, indent=2) + "\n")
+    write(folder / "card.json", json.dumps({**card, "data": DATA, "sha256": digests}, indent=2) + "\n")
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -87,3 +91,21 @@ def load(kind: type[M], folder: Path, file: str = FILE) -> M:
     model = kind(**config)
     model.load_state_dict(load_file(folder / file))
     return model.float().eval().requires_grad_(False)
+
+
+def load_into(model: torch.nn.Module, folder: Path) -> None:
+    """Give a model that is to be trained on the weights of a folder: each file under it goes to the child
+    that its own folder is named after, or, where there is none, to the model itself.
+
+    Raises UserError when a file is not its card's, or belongs to a model of another shape.
+    """
+    read_card(folder)
+    parts = dict(model.named_children())
+    for path in sorted(folder.rglob("*.safetensors")):
+        check(path.parent, path.name)
+        try:
+            parts.get(path.parent.name, model).load_state_dict(load_file(path))
+        except RuntimeError:
+            raise UserError(
+                f"{path}: weights of a model of another shape; train without --from-committed"
+            ) from None

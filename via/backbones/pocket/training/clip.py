@@ -26,13 +26,15 @@ from data.pocket.edits import argument_of, kind_of
 from data.pocket.training import Sample, Sampler
 from data.pocket.words import ARGUMENTS, SUBJECTS, VOCABULARY
 from via.backbones.pocket import weights
+from via.backbones.pocket.conditioner import sine_positions
 from via.backbones.pocket.training.loop import Plan
 from via.backbones.pocket.training.vae import to_pixels
 
 FILE = "model.safetensors"
-SIDE, PATCH, LENGTH = 128, 8, 16  # pixels, pixels, tokens
+SIDE, PATCH, LENGTH = 96, 8, 16  # pixels, pixels, tokens
 END = "<end>"
 NAMING, PATCHES = 0.3, 0.5  # weights of the classifiers' losses
+POSITIONS = 0.5  # size of the image tower's first positions
 LEAST = 150  # visible pixels of the subject in a frame whose caption names it
 SOURCES = 0.35  # share of frames shown before their edit
 
@@ -134,7 +136,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def configuration() -> CLIPConfig:
-    """1.0 M parameters; patches of 8 pixels, since a face is 45 to 75 pixels wide."""
+    """1.0 M parameters; frames are read at 96 pixels, where a face is four to seven patches wide."""
     end = len(VOCABULARY)
     layer = {"hidden_size": 128, "num_attention_heads": 4, "projection_dim": 64}
     return CLIPConfig(
@@ -167,6 +169,10 @@ class Pair(nn.Module):
         config = configuration()
         self.clip = CLIPModel(config)
         width = config.vision_config.hidden_size
+        grid = SIDE // PATCH
+        with torch.no_grad():  # CLIP starts its positions so small that a face's parts have no places
+            positions = self.clip.vision_model.embeddings.position_embedding.weight
+            positions[1:] = POSITIONS * sine_positions(grid, grid, width)
         self.classify = nn.ModuleDict({name: nn.Linear(width, len(of)) for name, of in ATTRIBUTES.items()})
         self.patch = nn.Linear(width, len(SUBJECTS) + 1)  # the last is "no subject"
 
@@ -218,7 +224,7 @@ def contrast(images: torch.Tensor, texts: torch.Tensor, scale: torch.Tensor) -> 
 class ClipTraining:
     """See `loop.Training`."""
 
-    plan = Plan(samples=80_000, batch=32, learning_rate=1e-3, warmup=200, hold=0.3)
+    plan = Plan(samples=60_000, batch=32, learning_rate=1.5e-3, hold=0.3)
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -227,6 +233,11 @@ class ClipTraining:
         self.model = Pair().to(device)
         held_out, rng = Sampler("dev"), np.random.default_rng(1)
         self.held_out = [draw(held_out, rng) for _ in range(300)]
+
+    def _pixels(self, frames: list[Shown]) -> torch.Tensor:
+        """Frames in [-1, 1] at the model's size, (n, 3, SIDE, SIDE)."""
+        whole = to_pixels([one.frame for one in frames], self.device)
+        return F.interpolate(whole, SIDE, mode="bicubic", antialias=True)
 
     def _text(self, captions: list[str]) -> torch.Tensor:
         """Unit embeddings (m, d)."""
@@ -240,7 +251,7 @@ class ClipTraining:
     ) -> tuple[torch.Tensor, dict[str, float]]:
         frames = [draw(self.sampler, rng) for _ in range(count)]
         clip = self.model.clip
-        pixels = to_pixels([one.frame for one in frames], self.device).to(precision)
+        pixels = self._pixels(frames).to(precision)
         states = clip.vision_model(pixel_values=pixels)
         images = F.normalize(clip.visual_projection(states.pooler_output).float(), dim=-1)
         scale = clip.logit_scale.float().clamp(max=float(np.log(100))).exp()
@@ -271,7 +282,9 @@ class ClipTraining:
     def _patch_loss(self, states: torch.Tensor, frames: list[Shown]) -> torch.Tensor:
         """Cross-entropy of the subject in each patch, where it fills most of the patch or none of it."""
         masks = np.stack([one.subject_mask for one in frames])
-        share = F.avg_pool2d(torch.from_numpy(masks)[:, None].float() / 255, PATCH).flatten(1)
+        share = F.adaptive_avg_pool2d(torch.from_numpy(masks)[:, None].float() / 255, SIDE // PATCH).flatten(
+            1
+        )
         subjects = torch.tensor([[one.subject] for one in frames])
         wanted = torch.where(share > 0.6, subjects, torch.where(share < 0.02, len(SUBJECTS), -100))
         logits = self.model.patch(states).float()
@@ -282,7 +295,7 @@ class ClipTraining:
         """Held-out zero-shot accuracy on subject, place and style; a picture of frames, misses first."""
         clip, images = self.model.clip, []
         for at in range(0, len(self.held_out), 50):
-            pixels = to_pixels([one.frame for one in self.held_out[at : at + 50]], self.device)
+            pixels = self._pixels(self.held_out[at : at + 50])
             images.append(clip.visual_projection(clip.vision_model(pixel_values=pixels).pooler_output))
         texts = {name: [self._text(c).cpu().numpy() for c in classes] for name, classes in prompts().items()}
         right = zero_shot(torch.cat(images).float().cpu().numpy(), texts, self.held_out)

@@ -1,8 +1,7 @@
 """One training loop for all pocket models: workers that average gradients, checkpoints, a log, pictures.
 
-On a CPU each worker is a process of one thread; on a GPU there is one worker with a larger batch, fed by
-several processes. What a step draws depends on (seed, step, worker) alone, so a run that was killed goes on
-as it would have.
+On a CPU each worker is a process of one thread; a GPU has one worker, which draws its own data. What a step
+draws depends on (seed, step, worker) alone, so a run that was killed goes on as it would have.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from torch.multiprocessing.spawn import spawn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from via.backbones.pocket.training import TASKS
+from via.backbones.pocket.weights import WEIGHTS, load_into
 
 EVERY = 250  # steps between checkpoints, pictures and held-out figures
 MATRIX = 64  # least side of a weight that is moved as a matrix
@@ -163,13 +163,19 @@ class Weights:
 
 
 def train(
-    name: str, folder: Path, samples: int | None = None, workers: int | None = None, device: str = "auto"
+    name: str,
+    folder: Path,
+    samples: int | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    from_committed: bool = False,
 ) -> Path:
     """Train a pocket model to the end of its plan, resuming from `folder`, and return the folder of its
     weights.
 
     `samples` overrides the plan's length (also of a run that is resumed). `workers` is the number of
-    processes on a CPU, by default one for each core.
+    processes on a CPU, by default one for each core. A run without a checkpoint starts from the committed
+    weights if `from_committed`, else anew.
     """
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     count = 1 if where != "cpu" else (workers or os.cpu_count() or 1)
@@ -177,14 +183,21 @@ def train(
     meeting = folder / "meeting"
     meeting.unlink(missing_ok=True)
     if count == 1:
-        _work(0, 1, name, TASKS[name], folder, samples, where)
+        _work(0, 1, name, TASKS[name], folder, samples, where, from_committed)
     else:
-        spawn(_work, (count, name, TASKS[name], folder, samples, where), nprocs=count)
+        spawn(_work, (count, name, TASKS[name], folder, samples, where, from_committed), nprocs=count)
     return Path((folder / "finished").read_text())
 
 
 def _work(
-    rank: int, workers: int, name: str, task_class: str, folder: Path, samples: int | None, where: str
+    rank: int,
+    workers: int,
+    name: str,
+    task_class: str,
+    folder: Path,
+    samples: int | None,
+    where: str,
+    from_committed: bool,
 ) -> None:
     if where == "cpu":
         torch.set_num_threads(1)
@@ -197,13 +210,15 @@ def _work(
     torch.manual_seed(0)
     task: Training = getattr(importlib.import_module(module), attribute)(device)
     plan = task.plan if samples is None else Plan(**{**vars(task.plan), "samples": samples})
+    checkpoint, log_file = folder / "checkpoint.pt", folder / "log.jsonl"
+    if from_committed and not checkpoint.exists():
+        load_into(task.model, WEIGHTS / name)
     weights = Weights(task.model, plan)
     precision = fastest_precision(device)
     if workers > 1:  # every worker takes the first one's choice
         choice = [precision]
         dist.broadcast_object_list(choice)
         precision = choice[0]
-    checkpoint, log_file = folder / "checkpoint.pt", folder / "log.jsonl"
     step, hours = 0, 0.0
     if checkpoint.exists():
         saved = torch.load(checkpoint, map_location=device, weights_only=True)
