@@ -21,6 +21,14 @@ def flow_distance(edited: flow.Flow, source: flow.Flow) -> tuple[float, float]:
     return _mean(cv2.magnitude(dx, dy)), _mean(cv2.magnitude(sx, sy))
 
 
+def direction_distance(edited: flow.Flow, source: flow.Flow) -> float:
+    """EditBoard's beta (Samchen2003/EditBoard 089075a): mean of 1 - cosine of the two flows (H, W, 2), its
+    fault included: where either stands still the cosine counts 0, so two still clips are 1 apart."""
+    lengths = np.linalg.norm(edited, axis=-1) * np.linalg.norm(source, axis=-1)
+    products = (edited.astype(np.float64) * source).sum(axis=-1)
+    return float((1 - np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)).mean())
+
+
 def _mean(image: Any) -> float:
     return float(cv2.norm(image, cv2.NORM_L1)) / image.size
 
