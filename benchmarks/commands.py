@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +14,7 @@ import typer
 
 if TYPE_CHECKING:
     from benchmarks.methods import Method
+    from benchmarks.records import Run
     from benchmarks.run import Suite
 
 Out = Annotated[Path | None, typer.Option(help="Folder of the run; the same command again goes on there.")]
@@ -97,10 +100,25 @@ def score(
     lpips: Annotated[Path | None, typer.Option(help="torchvision's AlexNet weights.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder that keeps features by content.")] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file for the scores of --edited.")] = None,
+    judge: Annotated[
+        str | None, typer.Option(help="A vision-language model; OPENAI_API_KEY is its key.")
+    ] = None,
+    judge_url: Annotated[str | None, typer.Option(help="Its server, with OpenAI's chat API.")] = None,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Judge from the record, without a server.")
+    ] = False,
 ) -> None:
     """Compute metrics of a run's videos (what is missing or stale), or of one edit: --source and --edited."""
     from data.types import UserError
+    from eval.models import Models
 
+    models = Models(clip=clip, lpips=lpips)
+    if judge:
+        from eval.judge import Judge
+
+        record = run / "judge" if run else out.with_suffix(".judge") if out else Path("judge")
+        key = os.environ.get("OPENAI_API_KEY")
+        models.judge = Judge(judge, record, judge_url, key, replay=replay)
     if source or edited:
         if run or not (source and edited):
             raise UserError("one edit is scored with both --source and --edited, and without a run")
@@ -116,8 +134,7 @@ def score(
             metrics=metrics or "default",
             align=align,
             resize=resize,
-            clip=clip,
-            lpips=lpips,
+            models=models,
             cache=cache,
             out=out,
         )
@@ -126,14 +143,32 @@ def score(
         raise UserError("nothing to score: name the folder of a run, or --source and --edited")
     from benchmarks.progress import stages
     from benchmarks.records import read_run
+    from benchmarks.scoring import examine
     from benchmarks.scoring import score as compute
     from eval.suite import suite as metric_suite
 
     opened = read_run(run)
     tasks = _suite(suite or opened.record.suite.name).tasks
+    wanted = metric_suite(metrics or ("judge_instruction,judge_consistency" if judge else DEFAULT_METRICS))
     with stages() as report:
-        compute(run, tasks, metric_suite(metrics or DEFAULT_METRICS), report)
+        done = compute(run, tasks, wanted, report, models)
+    for reason in _skipped(done, {metric.name for metric in wanted}):
+        print(reason)
+    if models.judge:
+        found = examine(run, tasks, models.judge)
+        verdict = "its scores stand" if found["trusted"] else "its scores are struck out"
+        print(f"{judge} failed {found['failed']} of {len(found['items'])} control items: {verdict}")
     print(f"{run / 'scores.jsonl'} is complete")
+
+
+def _skipped(run: Run, names: Set[str]) -> list[str]:
+    """One line for each metric and reason of what was skipped."""
+    counts = Counter(
+        f"{name}: {score.reason}"
+        for (_, name), score in run.scores.items()
+        if name in names and score.status == "skipped"
+    )
+    return [f"skipped {count} times, {line}" for line, count in counts.items()]
 
 
 def report(

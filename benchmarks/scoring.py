@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -13,20 +15,31 @@ from benchmarks.records import Key, Result, Run, Score, append, file_sha256, ins
 from data.types import Clip, Report, Task, UserError, silent
 from data.video import open_clip
 from eval.features import Features
+from eval.models import Models
 from eval.score import Metric, Pair
 from eval.suite import score as score_pair
 
+if TYPE_CHECKING:
+    from eval.judge import Judge
 
-def score(folder: Path, tasks: Sequence[Task], metrics: Sequence[Metric], report: Report = silent) -> Run:
+
+def score(
+    folder: Path,
+    tasks: Sequence[Task],
+    metrics: Sequence[Metric],
+    report: Report = silent,
+    models: Models | None = None,
+) -> Run:
     """Compute what is missing or stale in `scores.jsonl`; comes back with the whole run.
 
-    A score is stale when its result has other frames than those it was computed from. Raises UserError when a
-    video is not the one that its line names.
+    A score is stale when its result has other frames than those it was computed from. What was skipped is
+    tried again (its network may be here now), and noted only where the outcome is another. Raises UserError
+    when a video is not the one that its line names.
     """
     with writing(folder):
         run = read_run(folder)
         by_id = {task.id: task for task in tasks}
-        features = Features(folder / "cache" / "features")
+        features = Features(folder / "cache" / "features", models)
         todo = list(missing(run, metrics))
         for done, (key, result, wanted) in enumerate(todo):
             report("scores", done, len(todo))
@@ -36,6 +49,9 @@ def score(folder: Path, tasks: Sequence[Task], metrics: Sequence[Metric], report
                 )
             pair = pair_of(run, result, by_id[key.task])
             for name, value in score_pair(pair, wanted, features).items():
+                known = run.score(key, name)
+                if known and (known.status, known.reason) == (value.status, value.reason):
+                    continue
                 line = {**value.model_dump(), **key.model_dump(), "metric": name}
                 append(
                     folder / "scores.jsonl",
@@ -46,12 +62,36 @@ def score(folder: Path, tasks: Sequence[Task], metrics: Sequence[Metric], report
 
 
 def missing(run: Run, metrics: Sequence[Metric]) -> Iterator[tuple[Key, Result, list[Metric]]]:
-    """The asked cells that have a video, with the metrics that have no fresh score of it."""
+    """The asked cells that have a video, with the metrics that have no fresh score of it, or skipped it."""
     for key, result in run.cells():
         if result is not None and result.status == "ok":
-            wanted = [metric for metric in metrics if run.score(key, metric.name) is None]
+            scores = [run.score(key, metric.name) for metric in metrics]
+            wanted = [m for m, known in zip(metrics, scores) if known is None or known.status == "skipped"]
             if wanted:
                 yield key, result, wanted
+
+
+def examine(folder: Path, tasks: Sequence[Task], judge: Judge) -> dict[str, Any]:
+    """Put the judge's control items to it, made of the run's own edits; kept as `judge-controls.json`.
+
+    The same run has the same items. Returns what eval.judge.examined says; with nothing to judge, no items.
+    """
+    from eval.judge import examined
+
+    run = read_run(folder)
+    by_id = {task.id: task for task in tasks}
+    pairs = [
+        pair_of(run, result, by_id[key.task])
+        for key, result in run.cells()
+        if result is not None and result.status == "ok" and key.task in by_id
+    ]
+    if not pairs:
+        raise UserError(f"{folder}: no edit to judge: run it first")
+    found = examined(judge, pairs, np.random.default_rng(0))
+    beside = folder / "judge-controls.json.partial"
+    beside.write_text(json.dumps(found, indent=1, allow_nan=False), encoding="utf-8")
+    beside.replace(folder / "judge-controls.json")
+    return found
 
 
 def pair_of(run: Run, result: Result, task: Task) -> Pair:

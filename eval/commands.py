@@ -3,8 +3,10 @@ files."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from data.types import Clip
+    from data.types import Clip, Report
     from eval.models import Models
     from eval.score import Metric, Score
 
@@ -68,9 +70,10 @@ def validate(
     out: Annotated[Path, typer.Option(help="Folder for validity.json, .md and .png.")] = Path("validity"),
 ) -> None:
     """Put the metrics to the test: graded damage to true answers, and which degenerate clips beat an honest
-    edit."""
+    edit. The same command goes on where it stopped."""
     from data.suites import load as load_suite
-    from eval.features import Features
+    from data.suites import suite_hash
+    from eval.features import FLOW_VERSION, Features
     from eval.models import Models
     from eval.suite import suite as metric_suite
     from eval.validity import analyse, measure, pooled, rows_of_run, write
@@ -88,8 +91,11 @@ def validate(
     every = load_suite(suite)
     step = max(1, len(every) // tasks) if tasks else 1
     picked = every[::step][:tasks] if tasks else every  # spread over the suite, not its first few
-    rows = measure(picked, chosen, features, _progress)
-    result = {"suite": suite, **analyse(rows, directions, weights(chosen, features.models))}
+    used = weights(chosen, features.models)
+    asked = [suite_hash(suite), [task.id for task in picked], list(directions), used, FLOW_VERSION]
+    name = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
+    rows = measure(picked, chosen, features, _progress(), out / f"rows-{name}.jsonl")
+    result = {"suite": suite, **analyse(rows, directions, used)}
     write(result, out)
     for one in result["overall"]:
         typer.echo(f"{one['metric']:32} {_interval(one)}")
@@ -110,7 +116,7 @@ def published(
 
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; `via data fetch published --out {folder}` fills it")
-    typer.echo(page(measure(manifest(), folder, out, _progress)))
+    typer.echo(page(measure(manifest(), folder, out, _progress())))
 
 
 def score_files(
@@ -124,8 +130,7 @@ def score_files(
     align: str | None = None,
     resize: str | None = None,
     fps: float = 6,
-    clip: str = "pocket",
-    lpips: Path | None = None,
+    models: Models | None = None,
     cache: Path | None = None,
     out: Path | None = None,
 ) -> dict[str, Score]:
@@ -141,7 +146,6 @@ def score_files(
     from data.video import open_clip
     from eval.features import Features
     from eval.frames import aligned
-    from eval.models import Models
     from eval.score import Pair
     from eval.suite import flags, score
     from eval.suite import suite as metric_suite
@@ -152,7 +156,7 @@ def score_files(
     wanted = metric_suite(metrics)
     edit = Edit(instruction=instruction or "", source_caption=source_caption, target_caption=target_caption)
     pair = Pair(before, after, edit, mask=region, mask_origin="given")
-    scores = score(pair, wanted, Features(cache, Models(clip=clip, lpips=lpips)))
+    scores = score(pair, wanted, Features(cache, models))
     for metric in wanted:
         typer.echo(line_of(metric, scores[metric.name]))
     raised = flags(scores)
@@ -231,8 +235,20 @@ def _interval(one: dict[str, Any]) -> str:
     return f"tau {one['tau']:.2f}{interval}, n {one['n']}"
 
 
-def _progress(stage: str, done: int, total: int) -> None:
-    typer.echo(f"\r{stage} {done}/{total}", nl=done == total, err=True)
+def _progress() -> Report:
+    """Writes a line for every step that is done, with the time left by the pace so far."""
+    began: list[tuple[float, int]] = []
+
+    def report(stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        began[:] = began or [(now, done)]
+        since, first = began[0]
+        left = (
+            f", {(total - done) * (now - since) / (done - first) / 60:.0f} min left" if done > first else ""
+        )
+        typer.echo(f"{stage} {done}/{total}{left}", err=True)
+
+    return report
 
 
 def _write(path: Path, text: str) -> None:

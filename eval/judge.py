@@ -328,6 +328,37 @@ def controls(pairs: Sequence[Pair], generator: np.random.Generator) -> list[Cont
     return items
 
 
+def examined(judge: Judge, pairs: Sequence[Pair], generator: np.random.Generator) -> dict[str, Any]:
+    """What the judge says about the `controls` of these pairs: every item, how many it failed, and whether
+    its scores may stand. An item without a score is failed."""
+    items = []
+    for control in controls(pairs, generator):
+        try:
+            score = judged(judge, JudgeInstruction.prompt, control.pair, control.instruction)
+        except Missing as error:
+            score = missing("skipped", str(error))
+        except Exception as error:  # as in eval.suite: the record says what happened
+            score = missing("error", f"{type(error).__name__}: {error}")
+        items.append(
+            {
+                "kind": control.kind,
+                "clip": control.pair.source.name,
+                "instruction": control.instruction,
+                "score": score.value,
+                "reason": score.reason,
+                "passed": control.passed(score),
+            }
+        )
+    passed = [bool(item["passed"]) for item in items]
+    return {
+        "model": judge.model,
+        "items": items,
+        "failed": passed.count(False),
+        "trusted": trusted(passed),
+        "cost": judge.cost(),
+    }
+
+
 def trusted(outcomes: Sequence[bool]) -> bool:
     """Whether a judge's scores may stand: it failed at most a third of its controls."""
     return sum(not passed for passed in outcomes) <= len(outcomes) / 3

@@ -47,6 +47,7 @@ class ClipFolder:
         self.folder, self.device = Path(folder), device
         if not (self.folder / "config.json").is_file():
             raise Missing(f"{self.folder}: no CLIP here (config.json and model.safetensors)")
+        self.weights = file_sha256(self.folder / "model.safetensors")
         self.model: Any = CLIPModel.from_pretrained(self.folder, local_files_only=True, use_safetensors=True)
         self.model = self.model.float().eval().to(device)
         written = ("tokenizer.json", "vocab.json")
@@ -56,7 +57,6 @@ class ClipFolder:
         )
         self.mean, self.std = _statistics(self.folder)
         self.side = int(self.model.config.vision_config.image_size)
-        self.weights = file_sha256(self.folder / "model.safetensors")
         self.logit_scale = float(self.model.logit_scale.detach())
 
     @property

@@ -48,9 +48,11 @@ def measure(
     done = read(rows)
     known = {row["key"] for row in done}
     metrics = suite("default")
-    todo = [one for one in pairs(manifest, folder, FRAMES) if key(one[0]) not in known]
-    for count, (entry, source, edited) in enumerate(todo):
-        report("published", count, len(todo))
+    scored = [entry for entry in manifest.pairs if entry.correspond != "no"]
+    todo = [entry for entry in scored if key(entry) not in known]
+    report("published", len(scored) - len(todo), len(scored))
+    rest = manifest.model_copy(update={"pairs": todo})
+    for entry, source, edited in pairs(rest, folder, FRAMES):
         before, after, record = aligned(source, edited, "trim", "edited")
         scores = score(Pair(before, after), metrics, Features())
         row = {
@@ -74,13 +76,13 @@ def measure(
         }
         done.append(row)
         with rows.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-    report("published", len(todo), len(todo))
+            file.write("\n" + json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+        report("published", len(done), len(scored))
     return done
 
 
 def read(rows: Path) -> list[dict[str, Any]]:
-    """The lines of an earlier measurement; a torn last line is dropped."""
+    """The rows of an earlier measurement; what is torn or empty is no row."""
     found = []
     for line in rows.read_text(encoding="utf-8").splitlines() if rows.is_file() else []:
         try:

@@ -11,7 +11,7 @@ from eval import flow
 from eval.features import Features
 from eval.metric import Card
 from eval.score import Pair, Score, missing, ok
-from eval.walk import Moment, Result
+from eval.walk import Measurement, Moment, Result
 
 
 def flow_distance(edited: flow.Flow, source: flow.Flow) -> tuple[float, float]:
@@ -21,8 +21,23 @@ def flow_distance(edited: flow.Flow, source: flow.Flow) -> tuple[float, float]:
     return _mean(cv2.magnitude(dx, dy)), _mean(cv2.magnitude(sx, sy))
 
 
+def direction_distance(edited: flow.Flow, source: flow.Flow) -> float:
+    """EditBoard's beta (Samchen2003/EditBoard 089075a): mean of 1 - cosine of the two flows (H, W, 2), its
+    fault included: where either stands still the cosine counts 0, so two still clips are 1 apart."""
+    lengths = np.linalg.norm(edited, axis=-1) * np.linalg.norm(source, axis=-1)
+    products = (edited.astype(np.float64) * source).sum(axis=-1)
+    return float((1 - np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)).mean())
+
+
 def _mean(image: Any) -> float:
     return float(cv2.norm(image, cv2.NORM_L1)) / image.size
+
+
+def both_flows(before: Moment, moment: Moment) -> tuple[flow.Flow, flow.Flow]:
+    """The edit's and the source's flow between two moments: DIS fast at half resolution, in pixels of the
+    frame."""
+    edited = flow.estimate(before.edited_grey, moment.edited_grey, "fast", 0.5)
+    return edited, flow.estimate(before.source_grey, moment.source_grey, "fast", 0.5)
 
 
 class FlowDistance:
@@ -35,13 +50,25 @@ class FlowDistance:
 
     def update(self, moment: Moment) -> None:
         if (a := moment.before) is not None:
-            edited = flow.estimate(a.edited_grey, moment.edited_grey, "fast", 0.5)
-            source = flow.estimate(a.source_grey, moment.source_grey, "fast", 0.5)
-            self.rows.append(flow_distance(edited, source))
+            self.rows.append(flow_distance(*both_flows(a, moment)))
 
     def result(self) -> Result:
         table = np.array(self.rows, dtype=np.float64).reshape(-1, 2)
         return {"distance": table[:, 0], "source": table[:, 1]}
+
+
+class FlowDirection:
+    """`direction_distance` of both clips' flows between neighbours."""
+
+    def __init__(self, pair: Pair) -> None:
+        self.rows: list[float] = []
+
+    def update(self, moment: Moment) -> None:
+        if (a := moment.before) is not None:
+            self.rows.append(direction_distance(*both_flows(a, moment)))
+
+    def result(self) -> Result:
+        return {"distance": np.array(self.rows, dtype=np.float64)}
 
 
 class Tof(Card):
@@ -51,14 +78,26 @@ class Tof(Card):
 
     Fooled by: a flat edit where the source stands still; a style without texture raises it without a
     visible fault; a copy is perfect. Known: flows (3, 4) against (0, 0) give 5.
+
+    compat v2vbench: minus the mean; editboard_beta: mean of 1 - cosine, 1 where either stands still.
     """
 
     id, version, direction, range = "tof", 1, "down", (0.0, float("inf"))
-    measures = (FlowDistance,)
+    measures: tuple[type[Measurement], ...] = (FlowDistance,)
     cost = "DIS fast at half resolution on both clips"
-    compat = ("v2vbench",)  # minus the mean
+    compat = ("v2vbench", "editboard_beta")
+
+    def __init__(self, compat: str | None = None) -> None:
+        super().__init__(compat)
+        if compat == "editboard_beta":
+            self.measures = (FlowDirection,)
 
     def __call__(self, pair: Pair, features: Features) -> Score:
+        if self.variant == "editboard_beta":
+            pairs = features.measured(pair, FlowDirection)["distance"]
+            if len(pairs) == 0:
+                return missing("undefined", "too few frames: 2 are needed")
+            return ok(float(pairs.mean()), pairs=pairs)
         result = features.measured(pair, FlowDistance)
         distance, source = result["distance"], result["source"]
         if len(distance) == 0:

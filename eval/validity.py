@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +54,21 @@ class Row:
 
 
 def measure(
-    tasks: Sequence[Task], metrics: Sequence[Metric], features: Features, report: Report = silent
+    tasks: Sequence[Task],
+    metrics: Sequence[Metric],
+    features: Features,
+    report: Report = silent,
+    kept: Path | None = None,
 ) -> list[Row]:
-    """Every clip of the study, scored. Tasks without masks or answers are refused (UserError)."""
-    rows: list[Row] = []
-    for index, task in enumerate(tasks):
-        report("validity", index, len(tasks))
+    """Every clip of the study, scored. Tasks without masks or answers are refused (UserError).
+
+    `kept` gets one line a task, and what it holds of the same tasks and metrics is not computed again.
+    """
+    there = read_rows(kept) if kept else {}
+    todo = [(index, task) for index, task in enumerate(tasks) if task.id not in there]
+    for index, task in todo:
+        report("validity", len(there), len(tasks))
+        rows: list[Row] = []
         known = known_of(task, tasks[(index + 1) % len(tasks)], index)
         edit = honest(known)
         clips: dict[tuple[str, int], NDArray[np.uint8]] = {("honest", 0): edit}
@@ -74,8 +83,30 @@ def measure(
             pair = Pair(source, edited, task.edit, mask=known.mask, answers=answers)
             values = {key: one.value for key, one in score(pair, metrics, features).items()}
             rows.append(Row(task.id, task.source, name, grade, values))
+        there[task.id] = rows
+        if kept:
+            append_rows(kept, rows)
     report("validity", len(tasks), len(tasks))
-    return rows
+    return [row for task in tasks for row in there[task.id]]
+
+
+def read_rows(path: Path) -> dict[str, list[Row]]:
+    """The tasks that were measured whole, by id; a torn line is no task."""
+    found = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            rows = [Row(**row) for row in json.loads(line)]
+        except json.JSONDecodeError:
+            continue  # empty, or torn
+        found[rows[0].task] = rows
+    return found
+
+
+def append_rows(path: Path, rows: Sequence[Row]) -> None:
+    """One line for one task; a line that an earlier process left torn is ended first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write("\n" + json.dumps([asdict(row) for row in rows], allow_nan=False) + "\n")
 
 
 def known_of(task: Task, other: Task, seed: int) -> Known:
@@ -298,32 +329,48 @@ def write(result: Mapping[str, Any], folder: Path) -> None:
 
 
 def picture(result: Mapping[str, Any]) -> bytes:
-    """The table of correlations as a coloured PNG."""
+    """Two coloured tables as one PNG: correlation with each damage, and which degenerate clips win."""
     import io
 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    damages = list(dict.fromkeys(cell["damage"] for cell in result["cells"]))
     names = list(result["metrics"])
-    cells = {(cell["metric"], cell["damage"]): cell["rho"] for cell in result["cells"]}
-    values = np.array(
-        [[np.nan if cells[n, d] is None else cells[n, d] for d in damages] for n in names], dtype=np.float64
-    )
-    figure = Figure(figsize=(2 + 0.75 * len(damages), 1.6 + 0.3 * len(names)), layout="constrained")
+    damages = list(dict.fromkeys(cell["damage"] for cell in result["cells"]))
+    controls = list(dict.fromkeys(one["control"] for one in result["beats"]))
+    rho = {(cell["metric"], cell["damage"]): cell["rho"] for cell in result["cells"]}
+    share = {(one["metric"], one["control"]): one["share"] for one in result["beats"]}
+    columns = len(damages) + len(controls)
+    figure = Figure(figsize=(5 + 0.75 * columns, 2 + 0.3 * len(names)), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    shown = axes.imshow(values, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
-    axes.set_xticks(range(len(damages)), damages, rotation=35, ha="right")
-    axes.set_yticks(range(len(names)), names)
-    for (i, j), value in np.ndenumerate(values):
-        if np.isfinite(value):
-            colour = "white" if abs(value) > 0.6 else "black"
-            axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour)
-    figure.colorbar(shown, label="rank correlation with the grade of damage (1: seen, 0: blind, -1: fooled)")
+    left, right = figure.subplots(1, 2, width_ratios=[len(damages), len(controls)], sharey=True)
+    _coloured(left, rho, names, damages, "rank correlation with damage\n1: seen, 0: blind, -1: fooled", -1)
+    _coloured(right, share, names, controls, "share of honest edits\nthat this clip beats", 0)
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
     return data.getvalue()
+
+
+def _coloured(
+    axes: Any,
+    cells: Mapping[tuple[str, str], float | None],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    title: str,
+    low: float,
+) -> None:
+    """A table of numbers from `low` to 1 as an image; None is left white."""
+    values = np.array([[np.nan if cells[r, c] is None else cells[r, c] for c in columns] for r in rows])
+    axes.imshow(
+        values.astype(np.float64), cmap="RdBu" if low < 0 else "Reds", vmin=low, vmax=1, aspect="auto"
+    )
+    axes.set_title(title, fontsize=9)
+    axes.set_xticks(range(len(columns)), columns, rotation=35, ha="right")
+    axes.set_yticks(range(len(rows)), rows)
+    for (i, j), value in np.ndenumerate(values.astype(np.float64)):
+        if np.isfinite(value):
+            colour = "white" if abs(value) > 0.6 else "black"
+            axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour)
 
 
 def _row_name(line: Mapping[str, Any]) -> str:

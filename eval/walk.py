@@ -77,6 +77,11 @@ class Moment:
         """This moment with its frames alone, to be held for longer than the window."""
         return Moment(self.t, self.source, self.edited, self.mask, None, self._features)
 
+    def forget_samples(self) -> None:
+        """Let go of the largest of what was computed (four floats a pixel); luma stays."""
+        for name in ("source_samples", "edited_samples"):
+            self.__dict__.pop(name, None)
+
     @cached_property
     def target(self) -> flow.Flow:
         """Where the pixels of the frame before are now."""
@@ -107,6 +112,7 @@ def moments(pair: Pair, features: Features) -> Iterator[Moment]:
         moment = Moment(t, source, edited, frame_mask(pair.mask, t, pair.source.size), before, features)
         if before is not None and before.before is not None:
             before.before.before = None
+            before.before.forget_samples()
         yield moment
         before = moment
 

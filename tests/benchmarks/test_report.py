@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,19 +12,25 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
+from transformers import CLIPConfig, CLIPModel
 
 from benchmarks.previews import side_by_side
 from benchmarks.records import Result, Run, Score, append, read_lines, read_run
 from benchmarks.report import show, write_report
-from benchmarks.scoring import score
+from benchmarks.scoring import examine, score
 from benchmarks.tables import COLUMNS, cells, estimates
 from benchmarks.validate import faults
 from data.types import Task, UserError
 from data.video import open_clip
+from eval.judge import Judge
+from eval.models import Models
 from eval.suite import suite as metric_suite
 
 SCRIPT = "<script>alert(1)</script>"
 METRICS = metric_suite("pocket,background_psnr")
+TOWER = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+TINY = {**TOWER, "vocab_size": 99, "eos_token_id": 2}
+VISION = {**TOWER, "image_size": 32, "patch_size": 16}
 
 
 @pytest.fixture
@@ -69,6 +76,32 @@ def test_scores_of_known_edits_are_those_worked_out_by_hand(scored: Run) -> None
 def test_scoring_again_computes_nothing(scored: Run, tasks: list[Task]) -> None:
     before = (scored.folder / "scores.jsonl").read_bytes()
     score(scored.folder, tasks, METRICS)
+    assert (scored.folder / "scores.jsonl").read_bytes() == before
+
+
+def test_what_was_skipped_is_tried_again_when_its_network_is_there(
+    scored: Run, tasks: list[Task], tmp_path: Path
+) -> None:
+    alignment = metric_suite("clip_image_similarity")
+    nowhere = score(scored.folder, tasks, alignment, models=Models(clip=str(tmp_path / "nowhere")))
+    skipped = [one for (_, name), one in nowhere.scores.items() if name == alignment[0].name]
+    assert {one.status for one in skipped} == {"skipped"}
+    assert "nowhere" in str(skipped[0].reason)
+    tiny = CLIPModel(CLIPConfig(text_config=TINY, vision_config=VISION, projection_dim=8))
+    tiny.save_pretrained(tmp_path / "clip")
+    there = score(scored.folder, tasks, alignment, models=Models(clip=str(tmp_path / "clip")))
+    found = [one for (_, name), one in there.scores.items() if name == alignment[0].name]
+    assert {one.status for one in found} == {"ok"}
+
+
+def test_controls_of_a_judge_are_made_of_the_run_and_kept_apart_from_its_scores(
+    scored: Run, tasks: list[Task]
+) -> None:
+    before = (scored.folder / "scores.jsonl").read_bytes()
+    found = examine(scored.folder, tasks, Judge("tiny", scored.folder / "judge", replay=True))
+    assert json.loads((scored.folder / "judge-controls.json").read_text()) == found
+    assert found["failed"] == len(found["items"]) >= 1  # nothing is on record, so nothing is passed
+    assert not found["trusted"]
     assert (scored.folder / "scores.jsonl").read_bytes() == before
 
 

@@ -228,6 +228,29 @@ def test_controls_expose_a_judge_that_praises_everything(moving):
     assert not judging.trusted([item.passed(missing("error", "x")) for item in items])
 
 
+@pytest.mark.parametrize(("says", "stands"), [(5, False), (1, True)])
+def test_judge_is_sent_its_controls_and_they_are_told_apart(says, stands, serve, moving, tmp_path):
+    server = serve(reply(says))
+    judge = judging.Judge("tiny", tmp_path, server.url)
+    pairs = [pair_of(moving)]
+    found = judging.examined(judge, pairs, np.random.default_rng(0))
+    assert [(item["kind"], item["score"]) for item in found["items"]] == [("source copy", says)]
+    assert found["trusted"] is stands
+    assert found["failed"] == (0 if stands else 1)
+    asked = len(server.requests)
+    assert asked == judging.REPEATS
+    replayed = judging.Judge("tiny", tmp_path, server.url, replay=True)
+    assert judging.examined(replayed, pairs, np.random.default_rng(0))["items"] == found["items"]
+    assert len(server.requests) == asked
+
+
+def test_judge_that_cannot_be_asked_has_failed_its_controls(moving, tmp_path):
+    judge = judging.Judge("tiny", tmp_path, replay=True)
+    found = judging.examined(judge, [pair_of(moving)], np.random.default_rng(0))
+    assert not found["trusted"]
+    assert "record" in found["items"][0]["reason"]
+
+
 def test_contact_sheet_shows_first_and_last_moment_and_every_row(moving):
     marked = moving.frames.copy()
     marked[0], marked[-1] = 10, 250

@@ -32,6 +32,16 @@ def test_golden_values_of_tof(golden):
     )
 
 
+def test_published_direction_of_flows_is_the_golden_one_and_calls_two_still_clips_perpendicular(golden):
+    a = golden.arrays("tof")
+    beta = [tof.direction_distance(e, s) for e, s in zip(a["flow_edited"], a["flow_source"])]
+    still = np.zeros((4, 5, 2), np.float32)
+    golden.check_compat(
+        "tof",
+        {"editboard_beta": np.mean(beta), "editboard_beta_still": tof.direction_distance(still, still)},
+    )
+
+
 def test_tof_of_a_copy_is_zero_and_of_a_moved_texture_its_motion():
     texture = np.random.default_rng(0).integers(0, 256, (16, 20, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
     still = np.stack([texture] * 4)

@@ -1,5 +1,6 @@
 import json
 from fractions import Fraction
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -143,6 +144,49 @@ def test_study_is_the_same_every_time(study):
     again = validity.measure([task_of(0), task_of(1)], [load("background_mse")], Features())
     first = [row.values["background_mse@1"] for row in rows if row.task == "task-0"]
     assert [row.values["background_mse@1"] for row in again if row.task == "task-0"] == pytest.approx(first)
+
+
+class Counted(Constant):
+    """A metric that knows how often it was asked."""
+
+    id, asked = "counted", 0
+
+    def __call__(self, pair, features):
+        Counted.asked += 1
+        return ok(0.25)
+
+
+def test_study_goes_on_where_it_stopped_and_trusts_no_torn_line(tmp_path):
+    tasks, kept = [task_of(0), task_of(1)], tmp_path / "rows.jsonl"
+    first = validity.measure(tasks, [Counted()], Features(), kept=kept)
+    once = Counted.asked
+    assert validity.measure(tasks, [Counted()], Features(), kept=kept) == first
+    assert Counted.asked == once
+    text = kept.read_text()
+    kept.write_text(text[:-20])
+    assert validity.measure(tasks, [Counted()], Features(), kept=kept) == first
+    assert Counted.asked == once + once // 2
+    assert set(validity.read_rows(kept)) == {"task-0", "task-1"}
+
+
+def test_figures_replace_what_stands_between_the_marks_of_a_page(study, tmp_path):
+    from runpy import run_path
+
+    _, result = study
+    figures = run_path(str(Path(__file__).parents[2] / "docs" / "figures.py"))
+    validity.write(result, tmp_path / "study")
+    for folder in ("eval", "docs/images"):
+        (tmp_path / folder).mkdir(parents=True)
+    page = tmp_path / "docs" / "validity.md"
+    page.write_text("before\n<!-- figures -->\nold\n<!-- /figures -->\nafter\n")
+    for _ in range(2):
+        figures["put_validity"](tmp_path / "study", tmp_path)
+        assert page.read_text().startswith("before\n<!-- figures -->\n![")
+        assert page.read_text().endswith("<!-- /figures -->\nafter\n")
+        assert page.read_text().count("| `warp_error_short@1` |") == 2
+    assert json.loads((tmp_path / "eval" / "validity.json").read_text())["tasks"] == 3
+    with pytest.raises(ValueError, match="marks"):
+        figures["filled"]("no marks", "x")
 
 
 def test_result_is_written_as_json_table_and_picture(study, tmp_path):

@@ -1,0 +1,55 @@
+"""Puts what was measured into the pages: `python docs/figures.py --validity FOLDER --published FILE`.
+
+The text of docs/validity.md and docs/published.md stays; what stands between their marks is replaced.
+"""
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+HOME = Path(__file__).parents[1]
+sys.path.insert(0, str(HOME))
+
+from eval.published import page, read  # noqa: E402
+
+BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
+
+
+def filled(text: str, figures: str) -> str:
+    """The page with `figures` between its marks. Raises ValueError where it has none."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the page has no {BEGIN} ... {END}: put the marks back where the figures belong")
+    return f"{before}{BEGIN}\n{figures.strip()}\n{END}{after}"
+
+
+def put_validity(study: Path, home: Path = HOME) -> None:
+    """The study's table and picture into docs/, its json into eval/ (for `via metrics show`)."""
+    shutil.copyfile(study / "validity.json", home / "eval" / "validity.json")
+    shutil.copyfile(study / "validity.png", home / "docs" / "images" / "validity.png")
+    table = (study / "validity.md").read_text(encoding="utf-8")
+    picture = "![Correlation with damage, and which degenerate clips win](images/validity.png)"
+    _put(home / "docs" / "validity.md", f"{picture}\n\n{table}")
+
+
+def put_published(rows: Path, home: Path = HOME) -> None:
+    """The tables of published edits into docs/published.md."""
+    _put(home / "docs" / "published.md", page(read(rows)))
+
+
+def _put(path: Path, figures: str) -> None:
+    path.write_text(filled(path.read_text(encoding="utf-8"), figures), encoding="utf-8")
+    print(path)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--validity", type=Path, metavar="FOLDER", help="what `via metrics validate` wrote")
+    parser.add_argument("--published", type=Path, metavar="FILE", help="what `via metrics published` wrote")
+    asked = parser.parse_args()
+    if asked.validity:
+        put_validity(asked.validity)
+    if asked.published:
+        put_published(asked.published)
