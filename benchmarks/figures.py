@@ -200,9 +200,11 @@ def sweep_plot(table: pd.DataFrame, columns: Sequence[Column], sweeps: Sweeps) -
     places = list(figure.subplots(down, across, squeeze=False).flat)
     found = {column.title: estimates(table, column) for column in columns}
     for axis, (column, field) in zip(places, product(columns, sweeps)):
-        sweep_panel(axis, column, field, sweeps[field], found[column.title])
-        if field != next(iter(sweeps)):
+        shares = field != next(iter(sweeps))
+        if shares:
             axis.sharey(places[places.index(axis) - 1])
+        sweep_panel(axis, column, field, sweeps[field], found[column.title])
+        if shares:
             axis.set_ylabel("")
     for axis in places[len(columns) * len(sweeps) :]:
         axis.remove()
