@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from textwrap import fill, shorten
 
@@ -18,7 +19,7 @@ from matplotlib.ticker import PercentFormatter
 
 from benchmarks.ablations import TITLES
 from benchmarks.records import Result, Run, TaskRecord
-from benchmarks.tables import Column, estimates, values_of
+from benchmarks.tables import Column, Estimate, estimates, values_of
 from data.types import Frames
 from data.video import open_clip
 
@@ -188,35 +189,51 @@ def ticks(lines: dict[str, dict[str, str]]) -> list[str]:
 
 
 def sweep_plot(table: pd.DataFrame, columns: Sequence[Column], sweeps: Sweeps) -> Figure:
-    """Columns (down) over the values of each swept field (across), means with 95 % intervals.
+    """Columns over the values of each swept field, means with 95 % intervals: one line of panels a column, or
+    three columns abreast where one field is swept.
 
-    Further fields of a sweep are lines of their own; frame-by-frame editing is a dashed line.
+    Further fields of a sweep are colours; frame-by-frame editing is a dashed line.
     """
-    shape = (len(columns), len(sweeps))
-    figure = Figure(figsize=(4.2 * shape[1], 2.6 * shape[0]), layout="constrained")
-    for column, axes in zip(columns, figure.subplots(*shape, squeeze=False, sharey="row")):
-        found = estimates(table, column)
-        for axis, (field, lines) in zip(axes, sweeps.items()):
-            values = ticks(lines)
-            for number, (label, points) in enumerate(lines.items()):
-                for value, row in points.items():
-                    place = values.index(value) + 0.12 * number
-                    mark(axis, place, found[row].interval, color=f"C{number}")
-                if label:
-                    axis.plot([], [], "o", color=f"C{number}", label=label)
-            plain = found.get("frame_by_frame")
-            if plain is not None and plain.interval is not None and plain.interval.mean is not None:
-                axis.axhline(plain.interval.mean, color="#888", ls="--", lw=1, label="frame by frame")
-            axis.set_xticks(range(len(values)), values)
-            axis.set_xlim(-0.5, len(values) - 0.5)
-            axis.set_xlabel(field)
-        axes[0].set_ylabel(f"{column.title}\n({column.better} is better)")
-        if column.kind == "share":
-            axes[0].yaxis.set_major_formatter(PercentFormatter(1))
+    across = len(sweeps) if len(sweeps) > 1 else min(3, len(columns))
+    down = -(-len(columns) * len(sweeps) // across)
+    figure = Figure(figsize=(4.2 * across, 2.8 * down), layout="constrained")
+    places = list(figure.subplots(down, across, squeeze=False).flat)
+    found = {column.title: estimates(table, column) for column in columns}
+    for axis, (column, field) in zip(places, product(columns, sweeps)):
+        shares = field != next(iter(sweeps))
+        if shares:
+            axis.sharey(places[places.index(axis) - 1])
+        sweep_panel(axis, column, field, sweeps[field], found[column.title])
+        if shares:
+            axis.set_ylabel("")
+    for axis in places[len(columns) * len(sweeps) :]:
+        axis.remove()
     handles, labels = figure.axes[0].get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, fontsize=8, loc="outside upper right", ncols=4)
     return figure
+
+
+def sweep_panel(
+    axis: Axes, column: Column, field: str, lines: dict[str, dict[str, str]], found: dict[str, Estimate]
+) -> None:
+    """One column over the values of one field."""
+    values = ticks(lines)
+    for number, (label, points) in enumerate(lines.items()):
+        for value, row in points.items():
+            place = values.index(value) + 0.12 * number
+            mark(axis, place, found[row].interval, color=f"C{number}")
+        if label:
+            axis.plot([], [], "o", color=f"C{number}", label=label)
+    plain = found.get("frame_by_frame")
+    if plain is not None and plain.interval is not None and plain.interval.mean is not None:
+        axis.axhline(plain.interval.mean, color="#888", ls="--", lw=1, label="frame by frame")
+    axis.set_xticks(range(len(values)), values, rotation=30 if len(values) > 6 else 0)
+    axis.set_xlim(-0.5, len(values) - 0.5)
+    axis.set_xlabel(field)
+    axis.set_ylabel(f"{column.title}\n({column.better} is better)")
+    if column.kind == "share":
+        axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
 
 def mask_plot(table: pd.DataFrame, error: Column, overlap: Column) -> Figure | None:

@@ -220,7 +220,7 @@ def _remembered(frames: Iterator[Frame], editor: Any, kept: dict[int, Frame]) ->
 
 @contextmanager
 def _progress(steps: int) -> Iterator[Report]:
-    """A bar for the stage under way: frames per second and time left, on stderr."""
+    """A bar for the stage under way: frames per second and time left, on stderr where that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -231,7 +231,8 @@ def _progress(steps: int) -> Iterator[Report]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bars: dict[str, TaskID] = {}
 
         def report(stage: str, done: int, total: int) -> None:

@@ -60,7 +60,9 @@ def explain(
     def show(title: str, text: str, name: str = "", sheet: Image.Image | None = None) -> None:
         if sheet is not None:
             sheet.save(folder / f"{name}.png")
-        sections.append(Section(title, text, f"{name}.png" if sheet is not None else None))
+        sections.append(
+            Section(f"{len(sections) + 1}. {title}", text, f"{name}.png" if sheet is not None else None)
+        )
 
     config = editor.config
     with Stages(editor.cache) as stages:
@@ -72,11 +74,11 @@ def explain(
         names = [f"frame {number}" for number in group]
 
         if region is None:
-            show("1. Region", "The whole frame is edited; nothing is blended.")
+            show("Region", "The whole frame is edited; nothing is blended.")
         else:
             phrase = region.phrase or "given masks"
             show(
-                "1. Region and masks",
+                "Region and masks",
                 f"“{phrase}”",
                 "masks",
                 contact_sheet(_over(source, region, group), names),
@@ -88,27 +90,27 @@ def explain(
             totals = root.scores["total"]
             marks = [f"{'chosen: ' if k == root.chosen else ''}{score:.4f}" for k, score in enumerate(totals)]
             text = f"Frame {root.frame}, edited with {len(marks)} seeds; score: agreement plus preservation."
-            show("2. Root candidates", text, "root", contact_sheet(list(shown), marks))
+            show("Root candidates", text, "root", contact_sheet(list(shown), marks))
             pairs, labels = _pairs(editor, job, root)
             text = f"{config.tuning_pairs} affine copies of the root pair (Eq. 5): source, edit, source, ..."
-            show("3. Tuning pairs", text, "pairs", contact_sheet(pairs, labels, columns=4))
+            show("Tuning pairs", text, "pairs", contact_sheet(pairs, labels, columns=4))
 
         if region is not None and config.blend != "off":
             middle = group[len(group) // 2]
             weights, labels = _weights(job, region, middle)
             text = f"The source's weight after each step (Eq. 6), {config.blend}, frame {middle}."
-            show("4. Blending weights", text, "weights", contact_sheet(weights, labels, columns=5))
+            show("Blending weights", text, "weights", contact_sheet(weights, labels, columns=5))
 
         if config.spatiotemporal:
             for chained, name in ((False, "before"), (True, "after")):
                 frames = _group_edit(editor, job, group, chained=chained)
                 text = "The group, gathered (Eq. 7, 8)." if chained else "Each frame of the group on its own."
-                title = f"5. Group {name} gathering (Fig. 11)"
+                title = f"Group {name} gathering (Fig. 11)"
                 show(title, text, f"group_{name}", contact_sheet(frames, names))
 
-        show("6. Source", "The group's frames.", "source", contact_sheet(list(source), names))
+        show("Source", "The group's frames.", "source", contact_sheet(list(source), names))
         text = "The same frames of the result, against the group (Eq. 9)."
-        show("7. Result", text, "result", contact_sheet(list(result), names))
+        show("Result", text, "result", contact_sheet(list(result), names))
         seconds = ", ".join(f"{stage} {value:.1f} s" for stage, value in trace.seconds.items())
         show("Time", seconds)
     page = folder / "index.html"

@@ -163,10 +163,10 @@ def test_an_instruction_that_names_nothing_in_the_clip_is_answered(
     from via.masks.pocket import load
 
     monkeypatch.setattr(commands, "_models", lambda name, device, predicts: (frame_conditioned, load()))
-    source = encoded(tmp_path / "grey.mkv", rising(2), "ffv1", "yuv420p")
+    source = encoded(tmp_path / "black.mkv", np.zeros((2, 48, 64, 3), np.uint8), "ffv1", "yuv420p")
     more = ("--region", region) if region else ()
     assert refused(via_edit(source, instruction, *more), *said)
-    assert names(tmp_path) == ["grey.mkv"]
+    assert names(tmp_path) == ["black.mkv"]
 
 
 def painted(path, size, value=255):

@@ -120,6 +120,7 @@ def test_a_checkpoint_folder_is_opened_whole(backbone, tmp_path):
     assert np.array_equal(opened.scheduler(7).timesteps, backbone.scheduler(7).timesteps)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in diffusers' own code
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 def test_the_ancestral_step_is_that_of_diffusers_euler_ancestral(backbone, spacing):
     """In sigmas x / sqrt(alpha); every step but the last, where ours and theirs end at different levels."""
