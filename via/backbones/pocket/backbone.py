@@ -30,7 +30,7 @@ class PocketBackbone:
     default_side: int = 128
     counted_side: Literal["shorter", "longer"] = "shorter"
     latent_factor: int = 8
-    guidance_text: float = 1.2
+    guidance_text: float = 1.1
     guidance_image: float = 1.0
 
     @torch.no_grad()
