@@ -42,6 +42,7 @@ UNUSABLE = {
     errno.EISDIR: "is a folder, not a file: name a file",
     errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
 }
+NAMELESS = (errno.ENOSPC, errno.EDQUOT)  # come from a write, which names no file
 
 HEAD = """Usage: via COMMAND [OPTIONS] [ARGUMENTS]
 
@@ -112,9 +113,10 @@ def _run(name: str, arguments: list[str]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        if error.errno not in UNUSABLE or not error.filename:
+        said = UNUSABLE.get(error.errno or 0)
+        if said is None or not (error.filename or error.errno in NAMELESS):
             raise
-        _leave(2, f"{error.filename}: {UNUSABLE[error.errno]}")
+        _leave(2, f"{error.filename}: {said}" if error.filename else said)
     except typer.Abort:
         _leave(130, "interrupted")
     except KeyboardInterrupt as error:
