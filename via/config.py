@@ -49,7 +49,7 @@ class ViaConfig(BaseModel):
     tuning: Literal["lora", "full", "off"] = "lora"
     tuning_rank: Annotated[int, Field(ge=1)] = 8
     tuning_steps: Annotated[int, Field(ge=1)] = 40
-    tuning_lr: Annotated[float, Field(gt=0)] = 1e-3
+    tuning_lr: Annotated[float, Field(gt=0)] = 3e-4
     tuning_pairs: Annotated[int, Field(ge=1)] = 32
     tuning_batch: Annotated[int, Field(ge=1)] = 4
     tuning_dropout: bool = True

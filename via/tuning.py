@@ -155,7 +155,7 @@ def tune(
     method: Literal["lora", "full"] = "lora",
     rank: int = 8,
     steps: int = 40,
-    lr: float = 1e-3,
+    lr: float = 3e-4,
     batch: int = 4,
     dropout: bool = True,
     report: Callable[[int, int], None] = lambda done, total: None,
@@ -224,7 +224,7 @@ def tuned(
     method: Literal["lora", "full"] = "lora",
     rank: int = 8,
     steps: int = 40,
-    lr: float = 1e-3,
+    lr: float = 3e-4,
     batch: int = 4,
     dropout: bool = True,
 ) -> Iterator[Adapter]:
