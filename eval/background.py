@@ -50,7 +50,8 @@ def ssim_over(a: NDArray[np.float32], b: NDArray[np.float32], region: Mask) -> f
         return float("nan")
 
     total = 0.0
-    for rows, own in bands(*region.shape, halo=ERODE):
+    height, width = region.shape
+    for rows, own in bands(height, width, ERODE):
         seen = inner[rows][own]
         if count := cv2.countNonZero(seen):
             similarity = _similarity(a[rows], b[rows], region[rows])[own]

@@ -97,7 +97,7 @@ def valid(forward: Flow, backward: Flow, to: Flow | None = None) -> NDArray[np.u
         mismatch = cv2.add(forward[rows], back, dst=back)
         cv2.multiply(mismatch, mismatch, dst=mismatch)
         excess = cv2.scaleAdd(squares, -0.01, mismatch, dst=mismatch)
-        agrees = cv2.compare(excess[..., 0] + excess[..., 1], 0.5, cv2.CMP_LE)
+        agrees = cv2.inRange(excess[..., 0] + excess[..., 1], -np.inf, 0.5)
         inside = cv2.inRange(to[rows], (0.0, 0.0), (float(width - 1), float(height - 1)))
         mask[rows] = cv2.bitwise_and(agrees, inside, dst=agrees)
     return mask
@@ -111,7 +111,7 @@ def _reduced(image: NDArray[np.uint8], h: int, w: int) -> NDArray[np.uint8]:
 
 def _stretched(flow: Flow, x: float, y: float) -> Flow:
     if x == y:
-        return flow if x == 1 else np.asarray(cv2.multiply(flow, (x, x, x, x)), dtype=np.float32)
+        return flow if x == 1 else np.multiply(flow, np.float32(x))
     return flow * np.array([x, y], dtype=np.float32)
 
 

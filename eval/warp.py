@@ -91,8 +91,8 @@ def _plane(image: Any) -> NDArray[Any]:
 
 def moment_error(a: Moment, b: Moment, to: flow.Flow, valid: Mask) -> PairError:
     """`pair_error` of two moments of a walk."""
-    frames = [(moment.source_samples, moment.edited_samples) for moment in (a, b)]
-    return sampled_error(*frames, variance_over(a.edited, valid), to, valid)
+    one, other = ((moment.source_samples, moment.edited_samples) for moment in (a, b))
+    return sampled_error(one, other, variance_over(a.edited, valid), to, valid)
 
 
 def lag(fps: float) -> int:

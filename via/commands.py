@@ -79,8 +79,8 @@ def edit(
         stages = f"finished stages are kept in {folder}" if folder else "--cache DIR would keep stages"
         raise KeyboardInterrupt(f"interrupted; {out} is not written, {stages}") from None
     seconds = sum(editor.trace.seconds.values())
-    region = editor.trace.region
-    where = f"region: {region.phrase or 'the given masks'}" if region else "the whole frame"
+    found = editor.trace.region
+    where = f"region: {found.phrase or 'the given masks'}" if found else "the whole frame"
     typer.echo(f"{out}: {len(clip)} frames, {where}, {seconds:.0f} s, {len(clip) / seconds:.2g} frames/s")
     if explain:
         from via.explain import explain as explained

@@ -134,7 +134,7 @@ def dilated(
     reach = [round(pixels * source / scaled) for source, scaled in zip(framing.source, framing.scaled)]
     element = np.ones([2 * length + 1 for length in reach], np.uint8)
     for mask in masks:
-        yield cv2.dilate(mask, element)
+        yield np.asarray(cv2.dilate(mask, element), dtype=np.float32)
 
 
 def gathered_region(

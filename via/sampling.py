@@ -68,14 +68,10 @@ def stepped(
     The ancestral step has the mean and the variance of DDIM's with eta 1, written in sigmas (sigma_up^2 =
     sigma'^2 (1 - sigma'^2 / sigma^2)), so one scheduler serves both.
     """
+    t = int(timestep)
     if noise is None:
-        latents = scheduler.step(output, timestep, latents, return_dict=False)[0]
-    else:
-        added = noise.to(latents)
-        latents = scheduler.step(output, timestep, latents, eta=1.0, variance_noise=added, return_dict=False)[
-            0
-        ]
-    return latents
+        return scheduler.step(output, t, latents).prev_sample
+    return scheduler.step(output, t, latents, eta=1.0, variance_noise=noise.to(latents)).prev_sample
 
 
 def place(backbone: Backbone) -> tuple[torch.device, torch.dtype]:

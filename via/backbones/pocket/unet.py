@@ -31,7 +31,7 @@ def scheduler() -> DDIMScheduler:
 def training_timesteps(draws: torch.Tensor) -> torch.Tensor:
     """Timesteps (n,) to train at, from uniform draws (n,) in [0, 1): mostly the noisiest, since sampling
     keeps the errors of its first steps."""
-    count: int = scheduler().config.num_train_timesteps
+    count = len(scheduler().alphas_cumprod)
     return ((1 - draws.square()) * count).long().clamp(max=count - 1)
 
 
