@@ -2,8 +2,8 @@
 
 import os
 import signal
-import time
 import stat
+import time
 from fractions import Fraction
 from pathlib import Path
 
