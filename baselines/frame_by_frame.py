@@ -68,7 +68,7 @@ class FrameByFrame:
         done = 0
         for frames in batches(range(len(clip)), self.batch_size):
             pixels = framing.frames_in(read(clip, frames)).to(device, dtype)
-            condition = backbone.condition(pixels, edit.instruction)
+            condition = backbone.condition(pixels, edit.instruction).acting(image)
             shape = condition.image_latents.shape[2:]
 
             def added(

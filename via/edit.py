@@ -270,7 +270,8 @@ class Via:
 
     def condition(self, job: Job, frames: Sequence[int]) -> Condition:
         """Step 2 for these frames."""
-        return self.backbone.condition(self.pixels(job, frames), job.edit.instruction)
+        condition = self.backbone.condition(self.pixels(job, frames), job.edit.instruction)
+        return condition.acting(job.guidance[1])
 
     def trajectory(
         self, job: Job, region: Region | None, group: Sequence[int]

@@ -55,6 +55,22 @@ def test_the_same_seed_gives_the_same_bits(frame_conditioned, clip, square):
     assert np.array_equal(one, two)
 
 
+@torch.no_grad()
+def test_the_branch_that_cancels_out_of_the_guidance_is_not_needed(frame_conditioned, clip):
+    backbone = frame_conditioned
+    editor = Via(backbone, config=ViaConfig(**QUICK))
+    with Stages() as stages:
+        pixels = editor.pixels(editor.job(clip, BLUE, 0, stages, silent), range(2))
+    condition = backbone.condition(pixels, BLUE.instruction)
+    assert condition.branches == 3
+    assert condition.acting(1.2) is condition
+    latents = torch.randn(condition.image_latents.shape[1:], generator=torch.Generator().manual_seed(0))
+    all_three = backbone.predict(latents, 500, condition, 2.0, 1.0)
+    two = backbone.predict(latents, 500, condition.acting(1.0), 2.0, 1.0)
+    torch.testing.assert_close(two, all_three, atol=1e-5, rtol=1e-4)
+    assert (two - backbone.predict(latents, 500, condition, 2.0, 1.2)).abs().max() > 1e-3
+
+
 def test_another_seed_gives_another_edit(frame_conditioned, clip, square):
     one, two = (edited(frame_conditioned, clip, square, seed=seed) for seed in (3, 4))
     assert not np.array_equal(one, two)

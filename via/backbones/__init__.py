@@ -37,6 +37,10 @@ class Condition:
         """One guidance branch alone; `predict` on it is one forward without guidance."""
         return Condition(self.image_latents[number : number + 1], self.tokens[number : number + 1])
 
+    def acting(self, guidance_image: float) -> Condition:
+        """Without the last branch where it cancels out of the guidance, at guidance_image 1."""
+        return self if guidance_image != 1 else Condition(self.image_latents[:2], self.tokens[:2])
+
 
 IMAGE_ONLY = 1  # the branch with the image and the null instruction
 
@@ -45,11 +49,14 @@ def guided(outputs: torch.Tensor, branches: int, guidance_text: float, guidance_
     """Classifier-free guidance of InstructPix2Pix: (n, c, h, w) from the rows (branches * n, c, h, w), branch
     by branch.
 
-    e = e3 + s_I (e2 - e3) + s_T (e1 - e2) with the branches text and image, image only, neither. A single
-    branch is returned as it is.
+    e = e3 + s_I (e2 - e3) + s_T (e1 - e2) with the branches text and image, image only, neither. With two
+    branches s_I is 1 and e3 cancels; a single branch is returned as it is.
     """
     if branches == 1:
         return outputs
+    if branches == 2:
+        both, image = outputs.chunk(branches)
+        return image + guidance_text * (both - image)
     both, image, neither = outputs.chunk(branches)
     return neither + guidance_image * (image - neither) + guidance_text * (both - image)
 
