@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
@@ -68,10 +68,8 @@ def stepped(
     The ancestral step has the mean and the variance of DDIM's with eta 1, written in sigmas (sigma_up^2 =
     sigma'^2 (1 - sigma'^2 / sigma^2)), so one scheduler serves both.
     """
-    t = int(timestep)
-    if noise is None:
-        return scheduler.step(output, t, latents).prev_sample
-    return scheduler.step(output, t, latents, eta=1.0, variance_noise=noise.to(latents)).prev_sample
+    keywords: dict[str, Any] = {} if noise is None else {"eta": 1.0, "variance_noise": noise.to(latents)}
+    return scheduler.step(output, int(timestep), latents, **keywords, return_dict=False)[0]
 
 
 def place(backbone: Backbone) -> tuple[torch.device, torch.dtype]:
