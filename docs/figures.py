@@ -11,7 +11,8 @@ from pathlib import Path
 HOME = Path(__file__).parents[1]
 sys.path.insert(0, str(HOME))
 
-from eval.published import page, read  # noqa: E402
+from eval.lines import read_lines  # noqa: E402
+from eval.published import page  # noqa: E402
 
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
 
@@ -36,7 +37,7 @@ def put_validity(study: Path, home: Path = HOME) -> None:
 
 def put_published(rows: Path, home: Path = HOME) -> None:
     """The tables of published edits into docs/published.md."""
-    _put(home / "docs" / "published.md", page(read(rows)))
+    _put(home / "docs" / "published.md", page(list(read_lines(rows))))
 
 
 def _put(path: Path, figures: str) -> None:

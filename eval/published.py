@@ -6,7 +6,6 @@ Resumable: one line of JSON a pair, and what is there is not computed again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from data.published import Published, PublishedSuite, pairs
 from data.types import Report, silent
 from eval.features import Features
 from eval.frames import aligned
+from eval.lines import append_line, read_lines
 from eval.score import Pair
 from eval.suite import flags, score, suite
 
@@ -45,7 +45,7 @@ def measure(
 ) -> list[dict[str, Any]]:
     """Score every pair whose files are in the folder and whose frames correspond; append to `rows` and
     return all."""
-    done = read(rows)
+    done: list[dict[str, Any]] = list(read_lines(rows))
     known = {row["key"] for row in done}
     metrics = suite("default")
     scored = [entry for entry in manifest.pairs if entry.correspond != "no"]
@@ -75,21 +75,9 @@ def measure(
             "scores": {name.partition("@")[0]: one.value for name, one in scores.items()},
         }
         done.append(row)
-        with rows.open("a", encoding="utf-8") as file:
-            file.write("\n" + json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+        append_line(rows, row)
         report("published", len(done), len(scored))
     return done
-
-
-def read(rows: Path) -> list[dict[str, Any]]:
-    """The rows of an earlier measurement; what is torn or empty is no row."""
-    found = []
-    for line in rows.read_text(encoding="utf-8").splitlines() if rows.is_file() else []:
-        try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return found
 
 
 def page(rows: Sequence[dict[str, Any]]) -> str:

@@ -23,6 +23,7 @@ from scipy import stats
 from data.types import ArrayClip, Report, Task, UserError, silent
 from eval.damage import DAMAGES, Known, applies, degenerate, honest
 from eval.features import Features
+from eval.lines import append_line, read_lines
 from eval.score import Metric, Pair
 from eval.statistics import clustered_interval
 from eval.suite import score
@@ -85,28 +86,15 @@ def measure(
             rows.append(Row(task.id, task.source, name, grade, values))
         there[task.id] = rows
         if kept:
-            append_rows(kept, rows)
+            append_line(kept, [asdict(row) for row in rows])
     report("validity", len(tasks), len(tasks))
     return [row for task in tasks for row in there[task.id]]
 
 
 def read_rows(path: Path) -> dict[str, list[Row]]:
-    """The tasks that were measured whole, by id; a torn line is no task."""
-    found = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        try:
-            rows = [Row(**row) for row in json.loads(line)]
-        except json.JSONDecodeError:
-            continue  # empty, or torn
-        found[rows[0].task] = rows
-    return found
-
-
-def append_rows(path: Path, rows: Sequence[Row]) -> None:
-    """One line for one task; a line that an earlier process left torn is ended first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write("\n" + json.dumps([asdict(row) for row in rows], allow_nan=False) + "\n")
+    """The tasks that were measured whole, by id."""
+    tasks = [[Row(**row) for row in rows] for rows in read_lines(path)]
+    return {rows[0].task: rows for rows in tasks}
 
 
 def known_of(task: Task, other: Task, seed: int) -> Known:

@@ -130,9 +130,8 @@ class Settings(_Closed):
     methods: tuple[str, ...] | None = None  # by default every method of the runs but the source copy
     source: str = "copy"  # the method whose video is the unedited source
     run_seed: int | None = None  # which seed of the runs; by default the first
-    clips: int | None = Field(
-        default=None, ge=1
-    )  # by default the most that a multiple of the session length allows
+    # by default the most clips that a multiple of the session length allows
+    clips: int | None = Field(default=None, ge=1)
     votes: int = Field(default=5, ge=1)  # judgements of each (clip, pair)
     session_length: int | None = Field(default=None, ge=1)
     checks: tuple[CheckKind, ...] = ("identical", "degraded", "degraded", "repeat", "instructed")

@@ -54,11 +54,9 @@ def guided(outputs: torch.Tensor, branches: int, guidance_text: float, guidance_
     """
     if branches == 1:
         return outputs
-    if branches == 2:
-        both, image = outputs.chunk(branches)
-        return image + guidance_text * (both - image)
-    both, image, neither = outputs.chunk(branches)
-    return neither + guidance_image * (image - neither) + guidance_text * (both - image)
+    both, image, *neither = outputs.chunk(branches)
+    textless = neither[0] + guidance_image * (image - neither[0]) if neither else image
+    return textless + guidance_text * (both - image)
 
 
 class Backbone(Protocol):

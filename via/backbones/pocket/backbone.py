@@ -91,9 +91,8 @@ class PocketBackbone:
             tokens = torch.where(draw < 0.10, null, tokens)
             image_latents = image_latents * ((draw < 0.05) | (draw >= 0.15))[..., None]
         signal = self.unet.signal
-        steps = training_timesteps(torch.rand(n, generator=generator, device=generator.device)).to(
-            wanted.device
-        )
+        draws = torch.rand(n, generator=generator, device=generator.device)
+        steps = training_timesteps(draws, len(signal)).to(wanted.device)
         noise = torch.randn(wanted.shape, generator=generator, device=generator.device).to(wanted)
         scale = signal[steps][:, None, None, None]
         noisy = scale * wanted + (1 - scale.square()).sqrt() * noise

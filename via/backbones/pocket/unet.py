@@ -28,10 +28,9 @@ def scheduler() -> DDIMScheduler:
     return DDIMScheduler(**SCHEDULE)
 
 
-def training_timesteps(draws: torch.Tensor) -> torch.Tensor:
-    """Timesteps (n,) to train at, from uniform draws (n,) in [0, 1): mostly the noisiest, since sampling
-    keeps the errors of its first steps."""
-    count = len(scheduler().alphas_cumprod)
+def training_timesteps(draws: torch.Tensor, count: int) -> torch.Tensor:
+    """Timesteps (n,), of `count`, to train at, from uniform draws (n,) in [0, 1): mostly the noisiest, since
+    sampling keeps the errors of its first steps."""
     return ((1 - draws.square()) * count).long().clamp(max=count - 1)
 
 
@@ -55,8 +54,8 @@ class PocketUNet(UNet2DConditionModel):
     Inside: the noisy latents are scaled to their linear estimate of x0 (nothing at t = 999, where they are
     pure noise), the position is given as planes, the first condition token enters the time embedding as well,
     and the output is added to the source's latents under a linear map of their channels that the same token
-    names: most global edits are nearly that (black and white is, to 33 dB), and a network between
-    normalisations is slow to learn one. The first token says nothing of the answer, so neither does the map.
+    names: most global edits are nearly that, and a network between normalisations is slow to learn one. The
+    first token says nothing of the answer, so neither does the map.
     """
 
     signal: torch.Tensor  # sqrt(alpha-bar) of every training timestep, (1000,)
@@ -107,16 +106,16 @@ class PocketUNet(UNet2DConditionModel):
         d)."""
         noisy, source = sample.chunk(2, dim=1)
         steps = torch.as_tensor(timestep, device=sample.device).long().expand(len(sample))
-        name = encoder_hidden_states[:, 0]
+        argument = encoder_hidden_states[:, 0]
         noisy = noisy * self.signal[steps][:, None, None, None].to(noisy.dtype)
         change = super().forward(
             torch.cat([noisy, source, coordinate_planes(noisy)], dim=1),
             timestep,
             encoder_hidden_states,
-            class_labels=name,
+            class_labels=argument,
             return_dict=False,
             **{name: value for name, value in keywords.items() if value is not None},
         )[0]
-        tint = self.tint(name).unflatten(1, (source.shape[1], -1))
+        tint = self.tint(argument).unflatten(1, (source.shape[1], -1))
         x0 = source + torch.einsum("nij,njhw->nihw", tint, source) + change
         return UNet2DConditionOutput(sample=x0) if return_dict else (x0,)

@@ -46,15 +46,15 @@ def pixel_influence(vae: PocketVAE, latents: torch.Tensor) -> torch.Tensor:
     for channel in range(latents.shape[1]):
         disturbed = latents.clone()
         disturbed[:, channel] += noise
-        change.append((vae.decode(disturbed).sample - plain).square().mean().sqrt())
-    influence = torch.stack(change).square()
+        change.append((vae.decode(disturbed).sample - plain).square().mean())
+    influence = torch.stack(change)
     return influence / influence.mean()
 
 
 class EditorTraining:
     """See `loop.Training`."""
 
-    plan = Plan(samples=165_000, batch=32, learning_rate=7e-4, warmup=200, hold=0.3)
+    plan = Plan(samples=265_000, batch=32, learning_rate=7e-4, warmup=200, hold=0.3)
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -94,7 +94,7 @@ class EditorTraining:
         tokens = torch.where(draw < 0.10, self.model.conditioner.null(), tokens)
         keeps_image = (draw < 0.05) | (draw >= 0.15)
         image_latents = source * keeps_image[..., None]
-        steps = training_timesteps(torch.from_numpy(rng.random(count))).to(self.device)
+        steps = training_timesteps(torch.from_numpy(rng.random(count)), len(self.signal)).to(self.device)
         signal = self.signal[steps][:, None, None, None]
         noise = torch.from_numpy(rng.standard_normal(edited.shape, dtype=np.float32)).to(self.device)
         noisy = signal * edited + (1 - signal.square()).sqrt() * noise
@@ -171,6 +171,7 @@ class EditorTraining:
                     "hours": round(hours, 2),
                     "held_out": self.evaluate()[0],
                     "curve": log,
+                    "data": weights.DATA,
                 },
                 indent=2,
             )

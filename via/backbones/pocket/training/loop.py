@@ -11,7 +11,7 @@ import json
 import os
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -209,7 +209,9 @@ def _work(
     module, _, attribute = task_class.partition(":")
     torch.manual_seed(0)
     task: Training = getattr(importlib.import_module(module), attribute)(device)
-    plan = task.plan if samples is None else Plan(**{**vars(task.plan), "samples": samples})
+    if samples is not None:
+        task.plan = replace(task.plan, samples=samples)  # the card states it
+    plan = task.plan
     checkpoint, log_file = folder / "checkpoint.pt", folder / "log.jsonl"
     if from_committed and not checkpoint.exists():
         load_into(task.model, WEIGHTS / name)
