@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from data.types import Frames, UserError
 from data.video import VideoClip, frames_sha256, open_clip, write_lossless, write_mp4
 
+Encode = Callable[..., Path]  # what the fixture `encoded` gives
+
 
 def noise(n: int, height: int = 48, width: int = 64, seed: int = 0) -> Frames:
     return np.random.default_rng(seed).integers(0, 256, (n, height, width, 3), dtype=np.uint8)
@@ -25,28 +27,6 @@ def smooth(n: int, height: int = 48, width: int = 64) -> Frames:
     """Frames that lossy codecs keep: flat, and brighter from frame to frame."""
     levels = np.linspace(20, 230, n).astype(np.uint8)
     return np.broadcast_to(levels[:, None, None, None], (n, height, width, 3)).copy()
-
-
-def write_raw(path: Path, frames: Frames, codec: str, pix_fmt: str, times: list[int] | None = None) -> None:
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream(codec, rate=25)
-        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], pix_fmt
-        stream.codec_context.time_base = Fraction(1, 100)
-        for i, frame in enumerate(frames):
-            picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format=pix_fmt)
-            picture.pts, picture.time_base = (times[i] if times else 4 * i), Fraction(1, 100)
-            out.mux(stream.encode(picture))
-        out.mux(stream.encode(None))
-
-
-def turned(path: Path) -> None:
-    """Write a quarter turn into an mp4's track header, as telephones do (ISO 14496-12, tkhd)."""
-    content = bytearray(path.read_bytes())
-    at = content.index(b"tkhd") + 4 + 40  # version and flags, times, id, duration, reserved, layer, volume
-    one = (1 << 16).to_bytes(4, "big")
-    matrix = [bytes(4), one, bytes(4), (-(1 << 16)).to_bytes(4, "big", signed=True), bytes(4), bytes(4)]
-    content[at : at + 24] = b"".join(matrix)
-    path.write_bytes(content)
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -113,9 +93,9 @@ def test_any_order_of_reading_gives_the_same_frames(tmp_path: Path) -> None:
         clip[60]
 
 
-def test_iterating_a_long_file_holds_few_frames(tmp_path: Path) -> None:
+def test_iterating_a_long_file_holds_few_frames(encoded: Encode, tmp_path: Path) -> None:
     path = tmp_path / "long.mkv"
-    write_raw(path, np.broadcast_to(smooth(1, 96, 128), (1500, 96, 128, 3)), "mpeg4", "yuv420p")
+    encoded(path, np.broadcast_to(smooth(1, 96, 128), (1500, 96, 128, 3)), "mpeg4", "yuv420p")
     tracemalloc.start()
     clip = open_clip(path)
     assert sum(1 for _ in (clip[i] for i in range(len(clip)))) == 1500
@@ -136,7 +116,7 @@ def test_writing_holds_few_frames(tmp_path: Path) -> None:
     assert peak < 40 * 96 * 128 * 3  # of 300
 
 
-def test_a_turned_file_is_read_upright(tmp_path: Path) -> None:
+def test_a_turned_file_is_read_upright(turned: Callable[[Path], Path], tmp_path: Path) -> None:
     frames = np.zeros((4, 48, 64, 3), np.uint8)
     frames[:, :24, :32] = 250  # top left
     path = tmp_path / "a.mp4"
@@ -162,21 +142,23 @@ def test_a_turned_file_is_read_upright(tmp_path: Path) -> None:
     ],
 )
 def test_other_pixel_formats_are_read_as_eight_bit_rgb(
-    tmp_path: Path, suffix: str, codec: str, pix_fmt: str
+    encoded: Encode, tmp_path: Path, suffix: str, codec: str, pix_fmt: str
 ) -> None:
     frames = smooth(5)
     path = tmp_path / f"a.{suffix}"
-    write_raw(path, frames, codec, pix_fmt)
+    encoded(path, frames, codec, pix_fmt)
     clip = open_clip(path)
     assert clip[:].dtype == np.uint8
     assert np.abs(clip[:].astype(int) - frames).max() <= 6
 
 
-def test_variable_rate_is_sampled_at_the_average_and_keeps_its_length(tmp_path: Path) -> None:
+def test_variable_rate_is_sampled_at_the_average_and_keeps_its_length(
+    encoded: Encode, tmp_path: Path
+) -> None:
     frames = smooth(6)
     times = [0, 10, 20, 60, 100, 110]  # hundredths of a second: the third and fourth picture stay for .4 s
     path = tmp_path / "vfr.mkv"
-    write_raw(path, frames, "ffv1", "gray", times)
+    encoded(path, frames, "ffv1", "gray", times)
     clip = open_clip(path)
     assert len(clip) == 6
     assert abs(5 / clip.fps - Fraction(110, 100)) < Fraction(1, 1000)

@@ -63,30 +63,6 @@ def refused(answer, *said):
     return code == 2 and len(lines) == 1 and all(part in lines[0] for part in ("via: ", *said))
 
 
-def encoded(path, frames, codec, pix_fmt, times=None):
-    """A file of frames (n, H, W, 3) in any codec and format; `times` in hundredths of a second."""
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream(codec, rate=25)
-        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], pix_fmt
-        stream.codec_context.time_base = Fraction(1, 100)
-        for i, frame in enumerate(frames):
-            picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format=pix_fmt)
-            picture.pts, picture.time_base = (times[i] if times else 4 * i), Fraction(1, 100)
-            out.mux(stream.encode(picture))
-        out.mux(stream.encode(None))
-    return path
-
-
-def turned(path):
-    """A quarter turn in an mp4's track header, as telephones write it (ISO 14496-12, tkhd)."""
-    content = bytearray(path.read_bytes())
-    at = content.index(b"tkhd") + 44
-    one, minus_one = (1 << 16).to_bytes(4, "big"), (-(1 << 16)).to_bytes(4, "big", signed=True)
-    content[at : at + 24] = bytes(4) + one + bytes(4) + minus_one + bytes(8)
-    path.write_bytes(content)
-    return path
-
-
 def unreadable(folder, film):
     """Inputs that hold no clip, by what is wrong with them."""
     (folder / "text.mp4").write_text("this is no video\n" * 50)
@@ -122,18 +98,18 @@ def rising(n, height=48, width=64):
 
 
 UNUSUAL = {
-    "one frame": lambda path: encoded(path, rising(1), "ffv1", "yuv420p"),
-    "10 bit": lambda path: encoded(path, rising(3), "ffv1", "yuv420p10le"),
-    "grey": lambda path: encoded(path, rising(3), "ffv1", "gray"),
-    "variable rate": lambda path: encoded(path, rising(4), "ffv1", "yuv420p", [0, 10, 60, 70]),
-    "odd size": lambda path: encoded(path, rising(3, 47, 63), "ffv1", "bgr0"),
-    "narrow": lambda path: encoded(path, rising(3, 16, 200), "ffv1", "yuv420p"),
+    "one frame": (rising(1), "ffv1", "yuv420p"),
+    "10 bit": (rising(3), "ffv1", "yuv420p10le"),
+    "grey": (rising(3), "ffv1", "gray"),
+    "variable rate": (rising(4), "ffv1", "yuv420p", [0, 10, 60, 70]),
+    "odd size": (rising(3, 47, 63), "ffv1", "bgr0"),
+    "narrow": (rising(3, 16, 200), "ffv1", "yuv420p"),
 }
 
 
 @pytest.mark.parametrize("kind", UNUSUAL)
-def test_an_unusual_file_is_edited_at_its_length_size_and_rate(via_edit, tmp_path, kind):
-    source = UNUSUAL[kind](tmp_path / "in.mkv")
+def test_an_unusual_file_is_edited_at_its_length_size_and_rate(via_edit, encoded, tmp_path, kind):
+    source = encoded(tmp_path / "in.mkv", *UNUSUAL[kind])
     code, lines = via_edit(source, WHOLE)
     assert code == 0, lines
     given, edited = open_clip(source), open_clip(tmp_path / "out.mp4")
@@ -141,7 +117,7 @@ def test_an_unusual_file_is_edited_at_its_length_size_and_rate(via_edit, tmp_pat
     assert abs(edited.fps - given.fps) < given.fps / 1000
 
 
-def test_a_turned_film_is_edited_upright(via_edit, film, tmp_path):
+def test_a_turned_film_is_edited_upright(via_edit, turned, film, tmp_path):
     code, lines = via_edit(turned(film), WHOLE, "--set", "steps=1")
     assert code == 0, lines
     assert open_clip(tmp_path / "out.mp4").size == (60, 48)
@@ -157,7 +133,7 @@ def test_a_turned_film_is_edited_upright(via_edit, film, tmp_path):
     ],
 )
 def test_an_instruction_that_names_nothing_in_the_clip_is_answered(
-    via_edit, monkeypatch, frame_conditioned, tmp_path, instruction, region, said
+    via_edit, encoded, monkeypatch, frame_conditioned, tmp_path, instruction, region, said
 ):
     from via.masks.pocket import load
 
