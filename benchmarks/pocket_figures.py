@@ -126,6 +126,7 @@ def edit_plainly(
     backbone: PocketBackbone, condition: Condition, seed: int, steps: int = 10
 ) -> NDArray[np.uint8]:
     """Frames edited on their own, with one noise draw for all: uint8 (n, H, W, 3)."""
+    condition = condition.acting(backbone.guidance_image)
     shape = condition.image_latents.shape[1:]
     latents = torch.randn(1, *shape[1:], generator=torch.Generator().manual_seed(seed)).expand(shape)
     schedule = backbone.scheduler(steps)

@@ -114,7 +114,7 @@ def test_swap_steps_against_plain_editing(benchmark: Any, backbone: Backbone) ->
     """`time_ratio` should follow `flop_ratio`: one step of all frames, swapped and plain in turn."""
     side = backbone.default_side // backbone.latent_factor
     pixels = MovingSquare(BATCH).pixels()
-    condition = backbone.condition(pixels, GLOBAL.instruction)
+    condition = backbone.condition(pixels, GLOBAL.instruction).acting(backbone.guidance_image)
     latents = torch.randn(
         BATCH, *condition.image_latents.shape[2:], generator=torch.Generator().manual_seed(0)
     )
