@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks.ablations import VARIANTS, Overrides
 from benchmarks.records import MethodRecord, config_hash
+from benchmarks.root_choice import candidate_errors
 from data.types import ArrayClip, CannotEdit, Clip, Editor, Frame, Report, Task, UserError
 from data.video import write_lossless
 from via.config import configured
@@ -170,7 +171,14 @@ def traced(editor: Any, task: Task, folder: Path, video: str) -> dict[str, Any]:
         framing = Framing.of(editor.backbone, task.clip.size, editor.config.size)
         picture = str(Path(video).with_suffix(".root.png"))
         Image.fromarray(framing.frames_out(trace.root.edited[None])[0]).save(folder / picture)
-        facts |= {"root_frame": trace.root.frame, "root_edit": picture, "root_scores": trace.root.scores}
+        candidates = framing.frames_out(trace.root.candidates.float() / 255)
+        facts |= {
+            "root_frame": trace.root.frame,
+            "root_edit": picture,
+            "root_scores": trace.root.scores,
+            "root_chosen": trace.root.chosen,
+            "root_errors": candidate_errors(task, trace.root.frame, candidates),
+        }
     return facts
 
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from benchmarks import figures, previews
+from benchmarks import figures, previews, root_choice
 from benchmarks.ablations import COMPONENTS, TITLES
 from benchmarks.records import Run, read_run
 from benchmarks.tables import (
@@ -76,7 +76,7 @@ def write_report(
         "ended": table["status"].value_counts().to_dict(),
         "titles": {name: TITLES[name] for name in names if name in TITLES},
         "tables": tables,
-        "sentences": [sentence(table, component) for component in COMPONENTS] if against == "full" else [],
+        "sentences": said(run, table) if against == "full" else [],
         "same": [
             f"{first} and {second} have the same frames in {same} of {both} cells"
             for first, second, same, both in same_frames(table)
@@ -94,6 +94,12 @@ def write_report(
     shutil.rmtree(folder / "report", ignore_errors=True)
     building.replace(folder / "report")
     return folder / "report" / "report.html"
+
+
+def said(run: Run, table: pd.DataFrame) -> list[str]:
+    """One sentence for each component, and one on the choice of the root where it can be judged."""
+    choice = root_choice.sentence(run)
+    return [*(sentence(table, component) for component in COMPONENTS), *([choice] if choice else [])]
 
 
 def parts(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -249,7 +255,7 @@ def show(run: Run, console: Console) -> None:
         grid.add_row(head, *(Text(text.replace(" [", "\n[").replace(" (", "\n(")) for text in texts))
     console.print(grid)
     names = {method.name for method in run.record.methods}
-    lines = [sentence(table, component) for component in COMPONENTS] if "full" in names else []
+    lines = said(run, table) if "full" in names else []
     counts = ", ".join(f"{n} {status}" for status, n in table["status"].value_counts().items())
     for line in [*means.notes, *lines, f"{counts} of {len(table)} cells."]:
         console.print(line, markup=False, highlight=False)
