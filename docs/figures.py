@@ -1,12 +1,16 @@
-"""Puts what was measured into the pages: `python docs/figures.py --validity FOLDER --published FILE`.
+"""Puts what was measured into the pages: `python docs/figures.py --validity FOLDER --pocket RUN ...`.
 
-The text of docs/validity.md and docs/published.md stays; what stands between their marks is replaced.
+The text of docs/validity.md, docs/published.md and docs/results.md stays; what stands between their marks is
+replaced.
 """
 
 import argparse
+import re
 import shutil
 import sys
 from pathlib import Path
+
+from PIL import Image
 
 HOME = Path(__file__).parents[1]
 sys.path.insert(0, str(HOME))
@@ -40,6 +44,16 @@ def put_published(rows: Path, home: Path = HOME) -> None:
     _put(home / "docs" / "published.md", page(list(read_lines(rows))))
 
 
+def put_pocket(run: Path, home: Path = HOME) -> None:
+    """Pictures, sentences and tables of a run's report into docs/results.md."""
+    text = (run / "report" / "report.md").read_text(encoding="utf-8").partition("\n")[2]
+    for picture in re.findall(r"\]\((\w+)\.png\)", text):
+        with Image.open(run / "report" / f"{picture}.png") as image:
+            image.convert("RGB").save(home / "docs" / "images" / f"pocket_{picture}.jpg", quality=88)
+        text = text.replace(f"]({picture}.png)", f"](images/pocket_{picture}.jpg)")
+    _put(home / "docs" / "results.md", text.replace("\n## ", "\n### "))
+
+
 def _put(path: Path, figures: str) -> None:
     path.write_text(filled(path.read_text(encoding="utf-8"), figures), encoding="utf-8")
     print(path)
@@ -49,8 +63,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--validity", type=Path, metavar="FOLDER", help="what `via metrics validate` wrote")
     parser.add_argument("--published", type=Path, metavar="FILE", help="what `via metrics published` wrote")
+    parser.add_argument("--pocket", type=Path, metavar="RUN", help="a run of `pocket`, with its report")
     asked = parser.parse_args()
     if asked.validity:
         put_validity(asked.validity)
     if asked.published:
         put_published(asked.published)
+    if asked.pocket:
+        put_pocket(asked.pocket)
