@@ -179,10 +179,21 @@ class Pair(nn.Module):
 
 
 def prompts() -> tuple[list[str], NDArray[np.intp]]:
-    """Every caption of a subject in a place in a style, m of them, and what each says: indices (m, 3) into
-    the classes of ATTRIBUTES."""
-    classes = np.array(list(np.ndindex(*(len(of) for of in ATTRIBUTES.values()))))
-    return [f"a {SUBJECTS[s]} {PLACES[p]}{STYLES[y]}" for s, p, y in classes], classes
+    """Every caption of one subject, m of them, and what each says: indices (m, 3) into the classes of
+    ATTRIBUTES.
+
+    Captions of recoloured, locally stylised and dressed subjects are among them, since such frames are.
+    """
+    said = ["", *(edit for edit in ARGUMENTS if kind_of(edit) not in ("replace", "background"))]
+    patterns = [(words.captions("dog", "field", edit or None)[1], edit) for edit in said]
+    captions, classes = [], []
+    for pattern, edit in patterns:
+        style = f" in {argument_of(edit)} style" if edit and kind_of(edit) == "global" else ""
+        for s, subject in enumerate(SUBJECTS):
+            for p, place in enumerate(PLACES):
+                captions.append(pattern.replace("dog", subject).replace("in a field", place))
+                classes.append((s, p, STYLES.index(style)))
+    return captions, np.array(classes)
 
 
 def zero_shot(
