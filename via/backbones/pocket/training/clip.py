@@ -236,7 +236,7 @@ def contrast(images: torch.Tensor, texts: torch.Tensor, scale: torch.Tensor) -> 
 class ClipTraining:
     """See `loop.Training`."""
 
-    plan = Plan(samples=300_000, batch=32, learning_rate=1.5e-3, hold=0.3)
+    plan = Plan(samples=240_000, batch=32, learning_rate=1.5e-3, hold=0.3)
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
