@@ -23,7 +23,7 @@ from eval.truth import boolean, rmse
 from via.backbones import Condition
 from via.backbones.pocket.backbone import PocketBackbone
 from via.backbones.pocket.mask import PocketMask
-from via.backbones.pocket.training.clip import draw, prompts, zero_shot
+from via.backbones.pocket.training.clip import ATTRIBUTES, draw, prompts, zero_shot
 from via.backbones.pocket.training.mask import ASKED, draw_phrase, intersection_over_union
 from via.backbones.pocket.vae import PocketVAE
 
@@ -370,7 +370,7 @@ def clip_figures(clip: ClipFolder, count: int = 300, seed: int = 3) -> Figures:
         clip.images(np.stack([one.frame for one in frames[i : i + 50]]), "clip_openai")
         for i in range(0, count, 50)
     ]
-    texts = {name: [clip.texts(c).features for c in classes] for name, classes in prompts().items()}
-    right = zero_shot(clip.project(np.concatenate(pooled)), texts, frames)
-    classes = {f"{name}_classes": float(len(of)) for name, of in texts.items()}
-    return {**{name: float(hits.mean()) for name, hits in right.items()}, **classes}
+    captions, classes = prompts()
+    right = zero_shot(clip.project(np.concatenate(pooled)), clip.texts(captions).features, classes, frames)
+    counts = {f"{name}_classes": float(len(of)) for name, of in ATTRIBUTES.items()}
+    return {**{name: float(hits.mean()) for name, hits in right.items()}, **counts}

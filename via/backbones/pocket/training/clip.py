@@ -36,6 +36,7 @@ END = "<end>"
 NAMING, PATCHES = 0.3, 0.5  # weights of the classifiers' losses
 POSITIONS = 0.5  # size of the image tower's first positions
 LEAST = 150  # visible pixels of the subject in a frame whose caption names it
+CANVASES = 600  # backgrounds seen; with 200 the tower knows them by heart
 SOURCES = 0.35  # share of frames shown before their edit
 
 PLACES = (
@@ -177,36 +178,47 @@ class Pair(nn.Module):
         self.patch = nn.Linear(width, len(SUBJECTS) + 1)  # the last is "no subject"
 
 
-def prompts() -> dict[str, list[list[str]]]:
-    """For each attribute the captions whose mean embedding stands for each of its classes."""
-    return {
-        "subject": [[f"a {s}", *(f"a {s} {place}" for place in PLACES)] for s in SUBJECTS],
-        "place": [[f"a {s} {place}" for s in SUBJECTS] for place in PLACES],
-        "style": [
-            [f"a {s} {PLACES[i % len(PLACES)]}{style}" for i, s in enumerate(SUBJECTS)] for style in STYLES
-        ],
-    }
+def prompts() -> tuple[list[str], NDArray[np.intp]]:
+    """Every caption of one subject, m of them, and what each says: indices (m, 3) into the classes of
+    ATTRIBUTES.
+
+    Captions of recoloured, locally stylised and dressed subjects are among them, since such frames are.
+    """
+    said = ["", *(edit for edit in ARGUMENTS if kind_of(edit) not in ("replace", "background"))]
+    patterns = [(words.captions("dog", "field", edit or None)[1], edit) for edit in said]
+    captions, classes = [], []
+    for pattern, edit in patterns:
+        style = f" in {argument_of(edit)} style" if edit and kind_of(edit) == "global" else ""
+        for s, subject in enumerate(SUBJECTS):
+            for p, place in enumerate(PLACES):
+                captions.append(pattern.replace("dog", subject).replace("in a field", place))
+                classes.append((s, p, STYLES.index(style)))
+    return captions, np.array(classes)
 
 
 def zero_shot(
-    images: NDArray[np.floating], texts: dict[str, list[NDArray[np.floating]]], frames: list[Shown]
+    images: NDArray[np.floating],
+    texts: NDArray[np.floating],
+    classes: NDArray[np.intp],
+    frames: list[Shown],
 ) -> dict[str, NDArray[np.bool_]]:
-    """Whether each frame is nearest to its own class, per attribute, (n,).
+    """Whether the caption nearest to each frame names its class, per attribute, (n,).
+
+    A mean caption of a class would not do: frames without a style would be nearest to some style, since what
+    their captions have in common is what they do not say.
 
     Args:
         images: embeddings (n, d) of the frames, of any length.
-        texts: for each attribute and class the embeddings (k, d) of its prompts.
+        texts: embeddings (m, d) of the prompts, of any length.
+        classes: what the prompts say, (m, 3).
     """
 
     def unit(rows: NDArray[np.floating]) -> NDArray[np.floating]:
         return np.asarray(rows / np.linalg.norm(rows, axis=-1, keepdims=True))
 
-    right = {}
-    for attribute, classes in texts.items():
-        prototypes = unit(np.stack([unit(rows).mean(axis=0) for rows in classes]))
-        nearest = (unit(images) @ prototypes.T).argmax(axis=1)
-        right[attribute] = nearest == np.array([getattr(one, attribute) for one in frames])
-    return right
+    said = classes[(unit(images) @ unit(texts).T).argmax(axis=1)]
+    shown = np.array([[getattr(one, attribute) for attribute in ATTRIBUTES] for one in frames])
+    return dict(zip(ATTRIBUTES, (said == shown).T))
 
 
 def contrast(images: torch.Tensor, texts: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
@@ -224,11 +236,11 @@ def contrast(images: torch.Tensor, texts: torch.Tensor, scale: torch.Tensor) -> 
 class ClipTraining:
     """See `loop.Training`."""
 
-    plan = Plan(samples=60_000, batch=32, learning_rate=1.5e-3, hold=0.3)
+    plan = Plan(samples=240_000, batch=32, learning_rate=1.5e-3, hold=0.3)
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.sampler = Sampler("train")
+        self.sampler = Sampler("train", canvases=CANVASES)
         self.tokenizer = tokenizer()
         self.model = Pair().to(device)
         held_out, rng = Sampler("dev"), np.random.default_rng(1)
@@ -297,8 +309,9 @@ class ClipTraining:
         for at in range(0, len(self.held_out), 50):
             pixels = self._pixels(self.held_out[at : at + 50])
             images.append(clip.visual_projection(clip.vision_model(pixel_values=pixels).pooler_output))
-        texts = {name: [self._text(c).cpu().numpy() for c in classes] for name, classes in prompts().items()}
-        right = zero_shot(torch.cat(images).float().cpu().numpy(), texts, self.held_out)
+        captions, classes = prompts()
+        texts = self._text(captions).cpu().numpy()
+        right = zero_shot(torch.cat(images).float().cpu().numpy(), texts, classes, self.held_out)
         order = np.argsort(right["subject"], kind="stable")[:20]
         rows = [
             np.concatenate([self.held_out[i].frame for i in row], axis=1) for row in (order[:10], order[10:])
