@@ -15,12 +15,14 @@ import typer
 if TYPE_CHECKING:
     from benchmarks.methods import Method
     from benchmarks.records import Run
-    from benchmarks.run import Suite
 
 Out = Annotated[Path | None, typer.Option(help="Folder of the run; the same command again goes on there.")]
 SuiteName = Annotated[str, typer.Option(help="A suite's name, or a manifest file.")]
 Seeds = Annotated[int, typer.Option(min=1, help="How many seeds: 0, 1, ...")]
 Retry = Annotated[bool, typer.Option("--retry", help="Try cells again that ended as error.")]
+Workers = Annotated[
+    int, typer.Option(min=1, help="Processes of one thread each; one process uses every core as torch does.")
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="field=value of every row of VIA (and of its baselines).")
 ]
@@ -45,6 +47,7 @@ def ablate(
     metrics: Metrics = DEFAULT_METRICS,
     out: Out = None,
     retry: Retry = False,
+    workers: Workers = 1,
 ) -> None:
     """Take VIA apart: run its variants on a suite, draw Fig. 10, say what each component changed."""
     from benchmarks.ablations import ALL, DEFAULT
@@ -60,7 +63,7 @@ def ablate(
         rows = [named(name) for name in (ALL if all_variants else DEFAULT)]
     name = "sweep" if sweep else "ablations"
     folder = out or Path("runs") / f"{name}-{Path(suite).stem}"
-    _whole(suite, rows, seeds, settings or [], folder, metrics, retry)
+    _whole(suite, rows, seeds, settings or [], folder, metrics, retry, workers)
 
 
 def bench(
@@ -71,13 +74,14 @@ def bench(
     metrics: Metrics = DEFAULT_METRICS,
     out: Out = None,
     retry: Retry = False,
+    workers: Workers = 1,
 ) -> None:
     """Compare editors on a suite; the source and the best valid answer stand beside them."""
     from benchmarks.methods import CONTROLS, named
 
     names = dict.fromkeys([*methods.split(","), *CONTROLS])
     folder = out or Path("runs") / f"bench-{Path(suite).stem}"
-    _whole(suite, [named(name) for name in names], seeds, settings or [], folder, metrics, retry)
+    _whole(suite, [named(name) for name in names], seeds, settings or [], folder, metrics, retry, workers)
 
 
 def score(
@@ -107,6 +111,7 @@ def score(
     replay: Annotated[
         bool, typer.Option("--replay", help="Judge from the record, without a server.")
     ] = False,
+    workers: Workers = 1,
 ) -> None:
     """Compute metrics of a run's videos (what is missing or stale), or of one edit: --source and --edited."""
     from data.types import UserError
@@ -145,13 +150,14 @@ def score(
     from benchmarks.records import read_run
     from benchmarks.scoring import examine
     from benchmarks.scoring import score as compute
+    from data.suites import load
     from eval.suite import suite as metric_suite
 
-    opened = read_run(run)
-    tasks = _suite(suite or opened.record.suite.name).tasks
+    origin = suite or read_run(run).record.suite.name
+    tasks = load(origin)
     wanted = metric_suite(metrics or ("judge_instruction,judge_consistency" if judge else DEFAULT_METRICS))
     with stages() as report:
-        done = compute(run, tasks, wanted, report, models)
+        done = compute(run, tasks, wanted, report, models, workers=workers, origin=origin)
     for reason in _skipped(done, {metric.name for metric in wanted}):
         print(reason)
     if models.judge:
@@ -224,18 +230,19 @@ def _whole(
     folder: Path,
     metrics: str,
     retry: bool,
+    workers: int,
 ) -> None:
     """Run, score, report: what `ablate` and `bench` do after they have chosen their rows."""
     from benchmarks.methods import Pocket, with_settings
     from benchmarks.progress import Bars, console, stages
     from benchmarks.records import read_run
     from benchmarks.report import show, write_report
-    from benchmarks.run import run
+    from benchmarks.run import Suite, run
     from benchmarks.scoring import score as compute
     from eval.suite import suite as metric_suite
 
     wanted = metric_suite(metrics)
-    suite, rows = _suite(suite_name), with_settings(methods, settings)
+    suite, rows = Suite.named(suite_name), with_settings(methods, settings)
     command = shlex.join(["via", *sys.argv[1:]])
     with Bars() as bars:
         run(
@@ -247,18 +254,12 @@ def _whole(
             show=bars,
             command=command,
             retry=retry,
+            workers=workers,
         )
     with stages() as stage:
-        compute(folder, suite.tasks, wanted, stage)
+        compute(folder, suite.tasks, wanted, stage, workers=workers, origin=suite.origin)
         page = write_report(folder, report=stage)
     show(read_run(folder), console())
     if (picture := page.with_name("fig10.png")).exists():
         print(f"Picture: {picture}")
     print(f"Report: {page}")
-
-
-def _suite(name: str) -> Suite:
-    from benchmarks.run import Suite
-    from data.suites import load, manifest, suite_hash
-
-    return Suite(manifest(name).name, suite_hash(name), load(name))

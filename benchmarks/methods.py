@@ -43,7 +43,10 @@ class Models(Protocol):
 
 
 class Pocket:
-    """The embedded models."""
+    """The embedded models. Another process that it is sent to loads its own."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
 
     @cached_property
     def backbone(self) -> Any:

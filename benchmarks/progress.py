@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from benchmarks.records import Key, Result
 from data.types import Report, silent
@@ -33,10 +33,11 @@ class Bars:
             disable=not self.live,
         )
         self.cells = self.bar.add_task("cells", total=None, left="")
-        self.stages = self.bar.add_task("", total=None, left="")
         self.todo: list[Key] = []
+        self.workers = 1
+        self.began: dict[Key, float] = {}
+        self.lines: dict[Key, TaskID] = {}  # of the cells under way
         self.took: dict[str, list[float]] = defaultdict(list)
-        self.since = time.monotonic()
 
     def __enter__(self) -> Bars:
         self.bar.start()
@@ -47,28 +48,32 @@ class Bars:
     ) -> None:
         self.bar.stop()
 
-    def start(self, todo: Sequence[Key], kept: int) -> None:
-        self.todo, self.since = list(todo), time.monotonic()
+    def start(self, todo: Sequence[Key], kept: int, workers: int = 1) -> None:
+        self.todo, self.workers = list(todo), workers
         self.bar.update(self.cells, total=len(todo))
         if kept:
             self.say(f"{kept} cells are there already, {len(todo)} remain")
 
     def stage(self, key: Key) -> Report:
+        self.began[key] = time.monotonic()
         if not self.live:
             return silent
+        line = self.lines[key] = self.bar.add_task("", total=None, left="")
 
         def report(stage: str, done: int, total: int) -> None:
             text = f"{key.method}, {key.task}, seed {key.seed}: {stage}"
-            self.bar.update(self.stages, description=text, completed=done, total=total)
+            self.bar.update(line, description=text, completed=done, total=total)
 
         return report
 
     def end(self, result: Result) -> None:
-        moment = time.monotonic()
-        took, self.since = moment - self.since, moment
+        key, moment = result.key, time.monotonic()
+        took = moment - self.began.pop(key, moment)
+        if key in self.lines:
+            self.bar.remove_task(self.lines.pop(key))
         if result.status != "skipped":
             self.took[result.method].append(took)
-        self.todo.pop(0)
+        self.todo.remove(key)
         left = f"{duration(self.remaining())} left" if self.todo else "done"
         self.bar.update(self.cells, advance=1, left=left)
         ending = f": {result.reason}" if result.reason else f", {took:.1f} s"
@@ -76,13 +81,14 @@ class Bars:
             self.say(f"{result.method}, {result.task}, seed {result.seed}: {result.status}{ending} ({left})")
 
     def remaining(self) -> float:
-        """Seconds left: each waiting cell as long as its method's cells took, or as all took, on average."""
+        """Seconds left: each cell as long as its method's cells took, or as all took, on average; shared out
+        among the workers."""
         everything = [seconds for times in self.took.values() for seconds in times]
         if not everything:
             return 0.0
         average = sum(everything) / len(everything)
         means = {method: sum(times) / len(times) for method, times in self.took.items()}
-        return sum(means.get(key.method, average) for key in self.todo)
+        return sum(means.get(key.method, average) for key in self.todo) / self.workers
 
     def say(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)

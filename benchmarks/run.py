@@ -1,6 +1,7 @@
 """A run: every task of a suite by every method and seed, cell by cell, resumable after any interruption.
 
 A cell's line is written after its video is on disk under its final name; what a kill cuts off is done again.
+Cells may be edited by several processes; one alone writes the lines.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,6 +42,8 @@ from benchmarks.records import (
     write_record,
     writing,
 )
+from benchmarks.workers import Tell, spread
+from data.suites import load, manifest, suite_hash
 from data.types import CannotEdit, Frame, Report, Task, UserError
 from data.video import write_lossless
 
@@ -47,11 +52,18 @@ PACKAGES = ("via-bench", "torch", "torchvision", "diffusers", "transformers", "p
 
 @dataclass(frozen=True)
 class Suite:
-    """Tasks under a name, with the hash of everything that decides their content."""
+    """Tasks under a name, with the hash of everything that decides their content. `origin` is the name or
+    manifest file that `named` opens it by, also in another process."""
 
     name: str
     sha256: str
     tasks: Sequence[Task]
+    origin: str = ""
+
+    @classmethod
+    def named(cls, origin: str) -> Suite:
+        """The suite called so, or the one in a manifest file. Raises UserError where there is none."""
+        return cls(manifest(origin).name, suite_hash(origin), load(origin), origin)
 
     @property
     def record(self) -> SuiteRecord:
@@ -72,7 +84,7 @@ def described(task: Task) -> TaskRecord:
 class Show(Protocol):
     """What a run tells while it works."""
 
-    def start(self, todo: Sequence[Key], kept: int) -> None: ...
+    def start(self, todo: Sequence[Key], kept: int, workers: int) -> None: ...
     def stage(self, key: Key) -> Report: ...
     def end(self, result: Result) -> None: ...
     def say(self, line: str) -> None: ...
@@ -88,44 +100,90 @@ def run(
     show: Show,
     command: str = "",
     retry: bool = False,
+    workers: int = 1,
 ) -> Run:
     """Do the cells that `folder` does not have yet, task by task; comes back with the whole run.
 
-    A cell that ended as `error` is not tried again unless `retry`. Methods that the folder holds already stay
-    in its tables; the same method with another config starts new cells. Raises UserError when the folder
-    holds another suite or another process writes to it, KeyboardInterrupt with what is kept in its message.
+    With several `workers`, processes of one thread share out the cells, those of one task and seed to one
+    process; the suite needs its `origin` then. A cell that ended as `error` is not tried again unless
+    `retry`. Methods that the folder holds already stay in its tables; the same method with another config
+    starts new cells. Raises UserError when the folder holds another suite or another process writes to it,
+    KeyboardInterrupt with what is kept in its message.
     """
-    opened = [open_method(method, folder / "cache", models) for method in methods]
+    editing = Editing(suite, methods, folder, models)
+    rows = [row.record for row in editing.rows.values()]
     with writing(folder):
-        record = asked(folder, suite, [row.record for row in opened], seeds, command, show)
+        record = asked(folder, suite, rows, seeds, command, show, workers)
         write_record(folder, record)
         before = read_run(folder)
-        cells = [(task, seed, row) for task in suite.tasks for seed in seeds for row in opened]
-        keys = [cell_key(record.suite, task.id, row.record, seed) for task, seed, row in cells]
-        todo = [cell for cell, key in zip(cells, keys) if not ended(before, key, retry)]
-        waiting = [cell_key(record.suite, task.id, row.record, seed) for task, seed, row in todo]
-        show.start(waiting, len(cells) - len(todo))
-        overrides = {method.name: method.overrides for method in methods if method.editor == "via"}
-        done = 0
-        try:
-            for (task, seed, row), key in zip(todo, waiting):
-                why = None
-                if row.record.name in overrides:
-                    why = cannot_act(row.record.name, overrides[row.record.name], task, overrides)
-                result = (
-                    outcome(key, "skipped", why)
-                    if why
-                    else cell(folder, key, task, seed, row, show.stage(key))
-                )
-                append(folder / "results.jsonl", result)
-                show.end(result)
+        cells = [
+            cell_key(record.suite, task.id, row, seed)
+            for task in suite.tasks
+            for seed in seeds
+            for row in rows
+        ]
+        todo = [key for key in cells if not ended(before, key, retry)]
+        groups = [list(group) for _, group in groupby(todo, lambda key: (key.task, key.seed))]
+        show.start(todo, len(cells) - len(todo), workers)
+        done, stages = 0, dict[Key, Report]()
+
+        def hear(told: Progress | Result) -> None:
+            nonlocal done
+            if isinstance(told, Result):
+                append(folder / "results.jsonl", told)
+                show.end(told)
                 done += 1
+                return
+            key, *stage = told
+            if key not in stages:
+                stages[key] = show.stage(key)
+            stages[key](*stage)
+
+        try:
+            if workers > 1:
+                spread(partial(opened, suite.origin, methods, folder, models), groups, workers, hear)
+            else:
+                for group in groups:
+                    editing(group, hear)
         except KeyboardInterrupt:
             kept = len(cells) - len(todo) + done
             raise KeyboardInterrupt(
                 f"{kept} of {len(cells)} cells are kept in {folder}; the same command goes on from there"
             ) from None
     return read_run(folder)
+
+
+Progress = tuple[Key, str, int, int]  # how far a cell is: its stage, done, total
+
+
+class Editing:
+    """A suite's tasks and rows, opened in this process to do cells with."""
+
+    def __init__(self, suite: Suite, methods: Sequence[Method], folder: Path, models: Models) -> None:
+        self.folder = folder
+        self.tasks = {task.id: task for task in suite.tasks}
+        self.rows = {method.name: open_method(method, folder / "cache", models) for method in methods}
+        self.overrides = {method.name: method.overrides for method in methods if method.editor == "via"}
+
+    def __call__(self, keys: Sequence[Key], tell: Tell) -> None:
+        """Do these cells, telling of each first its progress and last its result."""
+        for key in keys:
+            task, why = self.tasks[key.task], None
+            if key.method in self.overrides:
+                why = cannot_act(key.method, self.overrides[key.method], task, self.overrides)
+            if why:
+                tell(outcome(key, "skipped", why))
+                continue
+
+            def report(stage: str, done: int, total: int, key: Key = key) -> None:
+                tell((key, stage, done, total))
+
+            report("start", 0, 1)
+            tell(cell(self.folder, key, task, key.seed, self.rows[key.method], report))
+
+
+def opened(origin: str, methods: Sequence[Method], folder: Path, models: Models) -> Editing:
+    return Editing(Suite.named(origin), methods, folder, models)
 
 
 def asked(
@@ -135,6 +193,7 @@ def asked(
     seeds: Sequence[int],
     command: str,
     show: Show,
+    workers: int,
 ) -> RunRecord:
     """The folder's `run.json` after this command: its rows and seeds are added to those it has."""
     record = RunRecord(
@@ -144,7 +203,7 @@ def asked(
         methods=tuple(methods),
         seeds=tuple(seeds),
         versions=versions(),
-        hardware=hardware(),
+        hardware=hardware(workers),
     )
     if not (folder / "run.json").exists():
         return record
@@ -270,8 +329,9 @@ def versions() -> dict[str, str]:
     return found
 
 
-def hardware() -> dict[str, str]:
-    return {"machine": platform.machine(), "cores": f"{os.cpu_count()} cores", "device": device_name()}
+def hardware(workers: int) -> dict[str, str]:
+    machine = {"machine": platform.machine(), "cores": f"{os.cpu_count()} cores", "device": device_name()}
+    return machine | ({"workers": f"{workers} workers of one thread"} if workers > 1 else {})
 
 
 def accelerator() -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.records import Key, Result, Run, Score, append, file_sha256, inside, read_run, writing
+from benchmarks.workers import Tell, spread
+from data.suites import load
 from data.types import Clip, Report, Task, UserError, silent
 from data.video import open_clip
 from eval.features import Features
 from eval.models import Models
 from eval.score import Metric, Pair
+from eval.score import Score as Outcome
 from eval.suite import score as score_pair
 
 if TYPE_CHECKING:
@@ -29,36 +34,67 @@ def score(
     metrics: Sequence[Metric],
     report: Report = silent,
     models: Models | None = None,
+    *,
+    workers: int = 1,
+    origin: str = "",
 ) -> Run:
     """Compute what is missing or stale in `scores.jsonl`; comes back with the whole run.
 
     A score is stale when its result has other frames than those it was computed from. What was skipped is
-    tried again (its network may be here now), and noted only where the outcome is another. Raises UserError
-    when a video is not the one that its line names.
+    tried again (its network may be here now), and noted only where the outcome is another. With several
+    `workers`, processes of one thread share out the tasks, which they load by the suite's `origin` (its name
+    or manifest file). Raises UserError when a video is not the one that its line names.
     """
     with writing(folder):
         run = read_run(folder)
-        by_id = {task.id: task for task in tasks}
-        features = Features(folder / "cache" / "features", models)
-        todo = list(missing(run, metrics))
-        for done, (key, result, wanted) in enumerate(todo):
-            report("scores", done, len(todo))
-            if key.task not in by_id:
-                raise UserError(
-                    f"{folder}: its task {key.task} is not in the suite: name the suite it was run on"
-                )
-            pair = pair_of(run, result, by_id[key.task])
-            for name, value in score_pair(pair, wanted, features).items():
+        todo = [(key, wanted) for key, _, wanted in missing(run, metrics)]
+        if unknown := {key.task for key, _ in todo} - {task.id for task in tasks}:
+            raise UserError(
+                f"{folder}: its task {min(unknown)} is not in the suite: name the suite it was run on"
+            )
+        done = 0
+        report("scores", done, len(todo))
+
+        def hear(told: tuple[Key, dict[str, Outcome]]) -> None:
+            nonlocal done
+            key, outcomes = told
+            for name, value in outcomes.items():
                 known = run.score(key, name)
                 if known and (known.status, known.reason) == (value.status, value.reason):
                     continue
                 line = {**value.model_dump(), **key.model_dump(), "metric": name}
                 append(
                     folder / "scores.jsonl",
-                    Score.model_validate({**line, "frames_sha256": result.frames_sha256}),
+                    Score.model_validate({**line, "frames_sha256": run.results[key].frames_sha256}),
                 )
-        report("scores", len(todo), len(todo))
+            done += 1
+            report("scores", done, len(todo))
+
+        if workers > 1:
+            by_task = sorted(todo, key=lambda cell: cell[0].task)  # what its cells share is computed once
+            jobs = [list(group) for _, group in groupby(by_task, lambda cell: cell[0].task)]
+            spread(partial(opened, folder, origin, models), jobs, workers, hear)
+        else:
+            Scoring(run, tasks, models)(todo, hear)
     return read_run(folder)
+
+
+class Scoring:
+    """A run's videos and tasks, opened in this process to score cells."""
+
+    def __init__(self, run: Run, tasks: Sequence[Task], models: Models | None) -> None:
+        self.run, self.tasks = run, {task.id: task for task in tasks}
+        self.features = Features(run.folder / "cache" / "features", models)
+
+    def __call__(self, cells: Sequence[tuple[Key, list[Metric]]], tell: Tell) -> None:
+        """Score these cells by these metrics, telling the outcomes by `id@version`."""
+        for key, metrics in cells:
+            pair = pair_of(self.run, self.run.results[key], self.tasks[key.task])
+            tell((key, score_pair(pair, metrics, self.features)))
+
+
+def opened(folder: Path, origin: str, models: Models | None) -> Scoring:
+    return Scoring(read_run(folder), load(origin), models)
 
 
 def missing(run: Run, metrics: Sequence[Metric]) -> Iterator[tuple[Key, Result, list[Metric]]]:

@@ -131,7 +131,7 @@ class Told:
         self.results: list[Result] = []
         self.kept = 0
 
-    def start(self, todo: Sequence[Key], kept: int) -> None:
+    def start(self, todo: Sequence[Key], kept: int, workers: int) -> None:
         self.kept = kept
 
     def stage(self, key: Key) -> Report:
