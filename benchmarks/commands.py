@@ -28,7 +28,7 @@ Settings = Annotated[
 ]
 Metrics = Annotated[str, typer.Option(help="Metrics or suites of metrics, with commas.")]
 Folder = Annotated[Path, typer.Argument(help="Folder of a run.")]
-DEFAULT_METRICS = "pocket,background_psnr,warp_error_short"
+DEFAULT_METRICS = "pocket,background_psnr,warp_error_short,clip_direction"
 
 
 def ablate(

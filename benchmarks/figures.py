@@ -231,7 +231,7 @@ def sweep_panel(
     axis.set_xticks(range(len(values)), values, rotation=30 if len(values) > 6 else 0)
     axis.set_xlim(-0.5, len(values) - 0.5)
     axis.set_xlabel(field)
-    axis.set_ylabel(f"{column.title}\n({column.better} is better)")
+    axis.set_ylabel(f"{column.title}\n{column.hint}")
     if column.kind == "share":
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
@@ -251,7 +251,7 @@ def mask_plot(table: pd.DataFrame, error: Column, overlap: Column) -> Figure | N
             axis.plot([], [], "o", color=f"C{number}", label=row)
     axis.set_xlim(-0.05, 1.05)
     axis.set_xlabel("mask IoU with the true mask")
-    axis.set_ylabel(f"{error.title} ({error.better} is better)")
+    axis.set_ylabel(f"{error.title} {error.hint}")
     axis.legend(fontsize=8)
     return figure
 

@@ -137,8 +137,8 @@ def mean_table(name: str, table: pd.DataFrame, columns: Sequence[Column]) -> Tab
         [method, *(estimate_text(column, found[column.title][method]) for column in columns)]
         for method in methods
     ]
-    arrows = {"lower": "↓", "higher": "↑"}
-    head = ["", *(f"{column.title} {arrows[column.better]}" for column in columns)]
+    arrows = {"lower": " ↓", "higher": " ↑", "neither": ""}
+    head = ["", *(f"{column.title}{arrows[column.better]}" for column in columns)]
     clips, tasks = table["source"].nunique(), table["task"].nunique()
     notes = [
         f"Mean [95 % interval, clustered by source clip] over {tasks} tasks on {clips} clips, "

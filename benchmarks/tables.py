@@ -29,9 +29,14 @@ class Column:
     title: str
     metric: str | None  # None: seconds, which the result itself holds
     detail: str | None = None
-    better: Literal["lower", "higher"] = "lower"
+    better: Literal["lower", "higher", "neither"] = "lower"
     kind: Literal["number", "square", "share", "seconds", "decibel"] = "number"
     about: tuple[str, ...] = ()  # fields of VIA: shown only where one of them is swept
+
+    @property
+    def hint(self) -> str:
+        """How to read the column, for an axis."""
+        return "(neither way is better)" if self.better == "neither" else f"({self.better} is better)"
 
     def show(self, value: float | None) -> str:
         """A value of this column in print; a dash where there is none."""
@@ -63,6 +68,8 @@ COLUMNS = (
         about=("blend", "blend_area", "blend_group"),
     ),
     Column("background PSNR", "background_psnr@1", better="higher", kind="decibel"),
+    Column("CLIP direction", "clip_direction@1", better="higher"),
+    Column("CLIP similarity", "clip_direction@1", "image_similarity", better="neither"),
     Column("warp error", "warp_error_short@1"),
     Column("colour drift", "histogram_drift@1"),
     Column("mask IoU", "mask_iou@1", better="higher", about=("masks", "mask_grow", "mask_smooth", "region")),
