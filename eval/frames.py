@@ -20,7 +20,7 @@ from data.types import Clip, UserError
 
 Floats32 = NDArray[np.float32]
 LEVELS = np.arange(256, dtype=np.float32) / np.float32(255)  # of uint8, in [0, 1]
-BAND_PIXELS = 2**16
+BAND_PIXELS = 2**15
 
 
 def samples(frame: NDArray[Any]) -> Floats32:

@@ -73,10 +73,13 @@ def sampled_error(
     for rows, _ in bands(*valid.shape):
         # the fourth channel differs nowhere; as one plane OpenCV masks and sums in a third of the time
         mask = _plane(cv2.cvtColor(valid[rows], cv2.COLOR_GRAY2RGBA))
-        still, moved = ((_plane(own[rows]), _plane(flow.pull(later, to[rows]))) for own, later in zip(a, b))
-        floor += cv2.norm(*still, cv2.NORM_L2SQR, mask)
-        error += cv2.norm(*moved, cv2.NORM_L2SQR, mask)
-        l1 += cv2.norm(*moved, cv2.NORM_L1, mask)
+        still, difference = (
+            _plane(cv2.absdiff(own[rows], pulled, dst=pulled))
+            for own, pulled in zip(a, (flow.pull(frame, to[rows]) for frame in b))
+        )
+        floor += cv2.norm(still, cv2.NORM_L2SQR, mask)
+        error += cv2.norm(difference, cv2.NORM_L2SQR, mask)
+        l1 += cv2.norm(difference, cv2.NORM_L1, mask)
     values = cv2.countNonZero(valid) * 3
     return PairError(error / values, l1 / values, floor / values, variance, coverage)
 
