@@ -110,9 +110,11 @@ def missing(run: Run, metrics: Sequence[Metric]) -> Iterator[tuple[Key, Result, 
 def examine(folder: Path, tasks: Sequence[Task], judge: Judge) -> dict[str, Any]:
     """Put the judge's control items to it, made of the run's own edits; kept as `judge-controls.json`.
 
-    The same run has the same items. Returns what eval.judge.examined says; with nothing to judge, no items.
+    The scores of a judge that fails them are struck out: a later line of `scores.jsonl` has no value, and
+    the reason. The same run has the same items. Returns what eval.judge.examined says.
     """
-    from eval.judge import examined
+    from eval.judge import examined, struck
+    from eval.score import Score as Scored
 
     run = read_run(folder)
     by_id = {task.id: task for task in tasks}
@@ -127,6 +129,11 @@ def examine(folder: Path, tasks: Sequence[Task], judge: Judge) -> dict[str, Any]
     beside = folder / "judge-controls.json.partial"
     beside.write_text(json.dumps(found, indent=1, allow_nan=False), encoding="utf-8")
     beside.replace(folder / "judge-controls.json")
+    with writing(folder):
+        for (_, name), line in run.scores.items():
+            known = {field: getattr(line, field) for field in Scored.model_fields}
+            for fallen in struck({name: Scored(**known)}, found).values():
+                append(folder / "scores.jsonl", line.model_copy(update=fallen.model_dump()))
     return found
 
 

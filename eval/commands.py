@@ -137,15 +137,19 @@ def score_files(
     """Score one edit against its source, files or folders of frames: what `via score --source --edited` does.
 
     mask: a clip of the same length, or one picture, white where the edit may act. Prints a table and the
-    guards' flags; `out` gets the same as JSON. Raises UserError where the two do not match, naming the
+    guards' flags; `out` gets the same as JSON. A judge that fails its control (the source as its own edit)
+    has its scores struck out. Raises UserError where the two do not match, naming the
     option that helps.
     """
     from fractions import Fraction
+
+    import numpy as np
 
     from data.types import Edit
     from data.video import open_clip
     from eval.features import Features
     from eval.frames import aligned
+    from eval.judge import examined, struck
     from eval.score import Pair
     from eval.suite import flags, score
     from eval.suite import suite as metric_suite
@@ -157,6 +161,9 @@ def score_files(
     edit = Edit(instruction=instruction or "", source_caption=source_caption, target_caption=target_caption)
     pair = Pair(before, after, edit, mask=region, mask_origin="given")
     scores = score(pair, wanted, Features(cache, models))
+    if models and models.judge and any("judge" in metric.needs for metric in wanted):
+        found = examined(models.judge, [pair], np.random.default_rng(0))
+        scores |= struck(scores, found)
     for metric in wanted:
         typer.echo(line_of(metric, scores[metric.name]))
     raised = flags(scores)

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -362,6 +362,19 @@ def examined(judge: Judge, pairs: Sequence[Pair], generator: np.random.Generator
 def trusted(outcomes: Sequence[bool]) -> bool:
     """Whether a judge's scores may stand: it failed at most a third of its controls."""
     return sum(not passed for passed in outcomes) <= len(outcomes) / 3
+
+
+def struck(scores: Mapping[str, Score], found: Mapping[str, Any]) -> dict[str, Score]:
+    """The scores of judge metrics among these that may not stand after what `examined` found: without a
+    value, as errors, with the reason; what the judge said stays in their details. None of a trusted judge."""
+    if found["trusted"]:
+        return {}
+    why = f"untrusted: {found['model']} failed {found['failed']} of {len(found['items'])} control items"
+    return {
+        name: missing("error", why, **score.details).model_copy(update={"seconds": score.seconds})
+        for name, score in scores.items()
+        if name.startswith("judge_") and score.status == "ok" and score.details.get("model") == found["model"]
+    }
 
 
 class JudgeInstruction(Card):

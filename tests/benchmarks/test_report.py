@@ -105,6 +105,35 @@ def test_controls_of_a_judge_are_made_of_the_run_and_kept_apart_from_its_scores(
     assert (scored.folder / "scores.jsonl").read_bytes() == before
 
 
+def test_scores_of_a_judge_that_fails_its_controls_are_struck_out_once(
+    scored: Run, tasks: list[Task]
+) -> None:
+    cell = next(key for key, result in scored.cells() if result is not None and result.status == "ok")
+    result = scored.results[cell]
+    assert result.frames_sha256 is not None
+    line = Score(
+        **cell.model_dump(),
+        metric="judge_instruction@1",
+        value=4.0,
+        status="ok",
+        details={"model": "tiny", "scores": [4, 4, 4]},
+        seconds=0.0,
+        frames_sha256=result.frames_sha256,
+    )
+    append(scored.folder / "scores.jsonl", line)
+    judge = Judge("tiny", scored.folder / "judge", replay=True)  # nothing on record: every control fails
+    examine(scored.folder, tasks, judge)
+    struck = read_run(scored.folder).score(cell, "judge_instruction@1")
+    assert struck is not None
+    assert (struck.value, struck.status) == (None, "error")
+    assert str(struck.reason).startswith("untrusted: tiny failed ")
+    assert struck.details["scores"] == [4, 4, 4]
+    before = (scored.folder / "scores.jsonl").read_bytes()
+    examine(scored.folder, tasks, judge)
+    assert (scored.folder / "scores.jsonl").read_bytes() == before
+    assert faults(scored.folder) == []
+
+
 def test_a_score_of_other_frames_is_stale_and_computed_anew(scored: Run, tasks: list[Task]) -> None:
     lines = read_lines(scored.folder / "scores.jsonl", Score)
     victim = next(line for line in lines if line.metric == "edited_share@1" and line.method == "full")

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from data.types import ArrayClip, Edit
+from data.video import write_lossless
 from eval import judge as judging
 from eval import suite
+from eval.commands import score_files
 from eval.features import Features
 from eval.judge_replies import Unreadable, both_orders, read_preference, read_score
 from eval.models import Models
@@ -242,6 +244,42 @@ def test_judge_is_sent_its_controls_and_they_are_told_apart(says, stands, serve,
     replayed = judging.Judge("tiny", tmp_path, server.url, replay=True)
     assert judging.examined(replayed, pairs, np.random.default_rng(0))["items"] == found["items"]
     assert len(server.requests) == asked
+
+
+def test_scores_of_a_judge_that_failed_its_controls_are_struck_out_with_the_reason():
+    scores = {
+        "judge_instruction@1": ok(4.0, model="tiny", scores=[4, 4, 4]),
+        "judge_consistency@1": ok(4.0, model="another"),
+        "judge_preference@1": missing("skipped", "no rival edit to compare with, or no instruction"),
+        "flicker@1": ok(0.1),
+    }
+    found = {"model": "tiny", "items": [{}, {}, {}], "failed": 2, "trusted": False}
+    struck = judging.struck(scores, found)
+    assert list(struck) == ["judge_instruction@1"]
+    fallen = struck["judge_instruction@1"]
+    assert (fallen.value, fallen.status) == (None, "error")
+    assert fallen.reason == "untrusted: tiny failed 2 of 3 control items"
+    assert fallen.details["scores"] == [4, 4, 4]
+    assert judging.struck(scores, {**found, "failed": 1, "trusted": True}) == {}
+
+
+@pytest.mark.parametrize("copy_scores", [5, 1])
+def test_one_edits_score_stands_only_if_the_judge_sees_that_a_copy_is_no_edit(
+    copy_scores, serve, moving, tmp_path, capsys
+):
+    server = serve(*[reply(4)] * judging.REPEATS, reply(copy_scores))
+    models = Models(judge=judging.Judge("tiny", tmp_path / "judge", server.url))
+    paths = tmp_path / "source.mkv", tmp_path / "edited.mkv"
+    for path, frames in zip(paths, (moving.frames, 255 - moving.frames)):
+        write_lossless(path, frames, moving.fps)
+    scores = score_files(*paths, "make it a negative", metrics="judge_instruction", models=models)
+    printed = capsys.readouterr().out.split()
+    if copy_scores == 1:
+        assert scores["judge_instruction@1"].value == 4
+        assert "untrusted:" not in printed
+    else:
+        assert scores["judge_instruction@1"].value is None
+        assert printed[1:3] == ["error", "untrusted:"]
 
 
 def test_judge_that_cannot_be_asked_has_failed_its_controls(moving, tmp_path):
