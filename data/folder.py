@@ -48,6 +48,8 @@ class FolderClip:
     def _read(self, file: Path) -> Frame:
         try:
             with Image.open(file) as image:
+                if image.mode in ("F", "I"):  # of which `convert` would make black frames
+                    raise UserError(f"{file}: holds {image.mode}-mode values; save it as 8-bit RGB")
                 frame = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
         except (UnidentifiedImageError, OSError, ValueError) as error:
             raise UserError(f"{file}: cannot be read as an image; remove or replace it") from error

@@ -96,7 +96,8 @@ def valid(forward: Flow, backward: Flow, to: Flow | None = None) -> NDArray[np.u
         mismatch = cv2.add(forward[rows], back, dst=back)
         cv2.multiply(mismatch, mismatch, dst=mismatch)
         excess = cv2.scaleAdd(squares, -0.01, mismatch, dst=mismatch)
-        cv2.compare(excess[..., 0] + excess[..., 1], 0.5, cv2.CMP_LE, dst=mask[rows])
+        total = excess[..., 0] + excess[..., 1]
+        cv2.compare(total, 0.5, cv2.CMP_LE, dst=mask[rows])  # type: ignore[call-overload]
     reach = 1 + int(
         np.ceil(cv2.norm(forward, cv2.NORM_INF))
     )  # what lies farther from the border stays inside

@@ -54,3 +54,10 @@ def test_bad_folders_are_answered_in_one_line(tmp_path: Path) -> None:
     Image.new("RGB", (5, 5)).save(tmp_path / "3.png")
     with pytest.raises(UserError, match=r"3\.png: is 5x5, the first image 30x20"):
         open_clip(tmp_path)[:]
+
+
+def test_pictures_of_numbers_that_are_no_colours_are_refused(tmp_path: Path) -> None:
+    for mode in ("F", "I"):
+        Image.new(mode, (30, 20), 1).save(tmp_path / "0.tiff")
+        with pytest.raises(UserError, match=f"{mode}-mode values; save it as 8-bit RGB"):
+            open_folder(tmp_path)
