@@ -60,4 +60,4 @@ def test_pictures_of_numbers_that_are_no_colours_are_refused(tmp_path: Path) -> 
     for mode in ("F", "I"):
         Image.new(mode, (30, 20), 1).save(tmp_path / "0.tiff")
         with pytest.raises(UserError, match=f"{mode}-mode values; save it as 8-bit RGB"):
-            open_folder(tmp_path)
+            open_clip(tmp_path)
