@@ -47,6 +47,7 @@ class Sample:
 
     source: NDArray[np.uint8]
     edited: NDArray[np.uint8]  # the answer shown
+    other_answer: NDArray[np.uint8] | None  # the one that is not; None where it was not asked for
     mask: NDArray[np.uint8]  # where the edit may act; 255 everywhere for global edits
     instruction: str
     kind: int  # of KINDS
@@ -135,21 +136,28 @@ class Sampler:
         )
         return look, path, changed_to(at, shot=0), self.names[which], other
 
-    def draw(self, rng: np.random.Generator, coupling: str = "strong") -> Sample:
-        """One pair. `coupling` caps the strength of every edit's coupling ("strong" caps nothing)."""
+    def draw(self, rng: np.random.Generator, coupling: str = "strong", both: bool = False) -> Sample:
+        """One pair. `coupling` caps the strength of every edit's coupling ("strong" caps nothing); `both`
+        asks for the answer not shown as well (the same one where an edit has a single answer)."""
         edit, subject, family = self._edit_and_subject(rng)
         look, path, at, background, other = self._scene(subject, family, rng)
         kind = kind_of(edit)
         answer = draw_answer(edit, at.subject.x, rng, coupling)
-        shown = dress(look, edit, subject, family, answer, self.size, other)
-        source = paint(look, path, at, self.size)
-        edited = paint(shown, path, at, self.size)
+
+        def painted(answer: int) -> NDArray[np.uint8]:
+            return paint(
+                dress(look, edit, subject, family, answer, self.size, other), path, at, self.size
+            ).frame
+
+        source, edited = paint(look, path, at, self.size), painted(answer)
+        unshown = answer if answers(edit) == 1 else 1 - answer
         visible = self._visible(look, path)
         mask = edit_mask(kind, source.subject, source.other, self._changed(edit, at), visible)
         caption, target_caption = words.captions(subject, background, edit)
         return Sample(
             source=source.frame,
-            edited=edited.frame,
+            edited=edited,
+            other_answer=painted(unshown) if both else None,
             mask=_bytes(mask),
             instruction=words.draw_instruction(edit, subject, rng, None if other is None else other[0]),
             kind=KINDS.index(kind),
