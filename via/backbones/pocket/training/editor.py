@@ -58,7 +58,7 @@ def pixel_influence(vae: PocketVAE, latents: torch.Tensor) -> torch.Tensor:
 class EditorTraining:
     """See `loop.Training`."""
 
-    plan = Plan(samples=265_000, batch=32, learning_rate=7e-4, warmup=200, hold=0.3, ema=0.998)
+    plan = Plan(samples=350_000, batch=32, learning_rate=7e-4, warmup=200, hold=0.3, ema=0.998)
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
