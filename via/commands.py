@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from via.masks import Masker
 
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
+WRITTEN = (".mp4", ".m4v")
 
 
 def edit(
@@ -54,11 +55,13 @@ def edit(
     from via.config import ViaConfig, configured
     from via.edit import Via
 
+    if out.suffix.lower() not in WRITTEN:
+        raise UserError(f"{out}: edited videos are written as {' or '.join(WRITTEN)}; name one of these")
     if not out.parent.is_dir():
         raise UserError(f"{out}: its folder does not exist; make it first")
     if out.exists() and out.resolve() == source.resolve():
         raise UserError(f"{out}: is the input; name another output")
-    whole = open_clip(source)
+    whole = open_clip(source, partial=frames is not None)
     first, last = frame_range(frames, len(whole))
     clip = Excerpt(whole, first, last)
     config = configured(settings or [], ViaConfig())
