@@ -213,6 +213,7 @@ def _beside(path: Path) -> Iterator[Path]:
         raise UserError(f"{path}: the folder {path.parent} does not exist; make it first")
     part = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
+        part.open("ab").close()  # a place that takes no files says so, with its name, before anything is made
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
