@@ -26,7 +26,7 @@ WRITTEN = (".mp4", ".m4v")
 def edit(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A video file, or a folder of images.")],
     instruction: Annotated[str, typer.Argument(help='What to change, as in "Change into a tiger".')],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The edited video (mp4, H.264).")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The edited video: .mp4 or .m4v (H.264).")],
     backbone: Annotated[str, typer.Option(help="The image editor: pocket, or ip2p:FOLDER.")] = "pocket",
     seed: Annotated[int, typer.Option(help="One seed, one result.")] = 0,
     settings: Annotated[
