@@ -26,12 +26,15 @@ from data.types import Clip, Frame, UserError
 
 COPIED_AUDIO = ("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac")  # what an mp4 can hold as it is
 
+COMPLETE = 0.9  # of the length that a header states: what is shorter is cut off
 
-def open_clip(path: str | Path, fps: Fraction | int = 6) -> Clip:
+
+def open_clip(path: str | Path, fps: Fraction | int = 6, *, partial: bool = False) -> Clip:
     """A video file or a folder of images as a clip.
 
     Args:
         fps: rate of a folder of images, which has none of its own.
+        partial: take what can be read of a file that is broken off.
 
     Raises:
         UserError: the path does not exist, or nothing in it can be read as a clip.
@@ -39,7 +42,7 @@ def open_clip(path: str | Path, fps: Fraction | int = 6) -> Clip:
     where = Path(path)
     if where.is_dir():
         return open_folder(where, Fraction(fps))
-    return VideoClip(where)
+    return VideoClip(where, partial)
 
 
 class VideoClip:
@@ -50,10 +53,11 @@ class VideoClip:
     is hidden by the decoder as far as it can; where pixels must be right, compare `frames_sha256`.
 
     Raises:
-        UserError: no such file, no video in it, no frames, or fewer frames than its header promises.
+        UserError: no such file, no video in it, no frames, or, unless `partial`, clearly less than its header
+            promises.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, partial: bool = False) -> None:
         self.path = path
         self.name = path.name
         self._container: Any = None
@@ -63,12 +67,12 @@ class VideoClip:
         if not path.exists():
             raise UserError(f"{path}: no such file; check the path")
         with self._answered():
-            self._shown, promised = self._times()
+            self._shown, missing = self._times()
         if not len(self._shown):
             raise UserError(f"{path}: has no video frames; give a file that has")
-        if promised > len(self._shown):
+        if missing and not partial:
             raise UserError(
-                f"{path}: broken off after {len(self._shown)} of {promised} frames; get the whole file"
+                f"{path}: broken off after {missing}; get the whole file, or take a part with --frames"
             )
         self.fps, self._order = self._rate()
         first = self[0]
@@ -85,15 +89,19 @@ class VideoClip:
                 f"{self.path}: cannot be read as video ({reason}); convert it with ffmpeg"
             ) from error
 
-    def _times(self) -> tuple[NDArray[np.int64], int]:
-        """When frames are shown, in the stream's time base, sorted; and how many the header promises."""
+    def _times(self) -> tuple[NDArray[np.int64], str | None]:
+        """When frames are shown, in the stream's time base, sorted; and "n of m" where it breaks off."""
         with av.open(str(self.path)) as container:
             if not container.streams.video:
                 raise UserError(f"{self.path}: has no video in it; give a video file or a folder of images")
             stream = container.streams.video[0]
-            times, dropped = [], 0
-            for packet in container.demux(stream):
+            times, dropped, end = [], 0, 0.0
+            for packet in container.demux():
                 if packet.size == 0:
+                    continue
+                if packet.pts is not None and packet.time_base:
+                    end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+                if packet.stream.index != stream.index:
                     continue
                 if packet.is_discard:
                     dropped += 1
@@ -105,9 +113,19 @@ class VideoClip:
                 times.append(packet.pts)
             self._base = Fraction(stream.time_base or Fraction(1, 1000))
             self._average = Fraction(stream.average_rate or stream.guessed_rate or 25)
-            # only mp4 counts its frames reliably: avi counts ticks, matroska and streams do not count
-            promised = stream.frames - dropped if "mp4" in container.format.name else 0
-            return np.unique(np.asarray(times, np.int64)), promised
+            shown = np.unique(np.asarray(times, np.int64))
+            # only mp4 without fragments counts its frames reliably: avi counts ticks, streams do not count
+            if "mp4" in container.format.name and stream.frames:
+                promised = stream.frames - dropped
+                return shown, f"{len(shown)} of {promised} frames" if promised > len(shown) else None
+            if container.duration is None or not {"mp4", "matroska"} & set(container.format.name.split(",")):
+                return shown, None
+            # the header's length is that of the longest track; the last frame may stay as long as any other
+            stated = container.duration / av.time_base
+            if len(shown) > 1:
+                end = max(end, float((shown[-1] + np.diff(shown).max()) * self._base))
+            cut = len(shown) > 0 and end < COMPLETE * stated
+            return shown, f"{end:.1f} of {stated:.1f} seconds" if cut else None
 
     def _rate(self) -> tuple[Fraction, NDArray[np.int64]]:
         """Frames per second, and for each frame of the clip its position in `_shown`."""
@@ -195,6 +213,7 @@ def _beside(path: Path) -> Iterator[Path]:
         raise UserError(f"{path}: the folder {path.parent} does not exist; make it first")
     part = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
+        part.open("ab").close()  # a place that takes no files says so, with its name, before anything is made
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())

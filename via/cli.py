@@ -9,10 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, NoReturn
 
 # name -> (module:attribute, help). The attribute is a function, or a typer application (a group of commands).
@@ -113,7 +115,8 @@ def _run(name: str, arguments: list[str]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        said = UNUSABLE.get(error.errno or 0)
+        said = "nothing can be written there: name another place" if _refused(error) else None
+        said = said or UNUSABLE.get(error.errno or 0)
         if said is None or not (error.filename or error.errno in NAMELESS):
             raise
         _leave(2, f"{error.filename}: {said}" if error.filename else said)
@@ -122,6 +125,21 @@ def _run(name: str, arguments: list[str]) -> NoReturn:
     except KeyboardInterrupt as error:
         _leave(130, str(error) or "interrupted")
     sys.exit(0)
+
+
+def _refused(error: OSError) -> bool:
+    """Whether a path is missing because its folder takes no files, as /proc does; else it is missing by a
+    bug."""
+    if error.errno != errno.ENOENT or not error.filename:
+        return False
+    folder = Path(os.fsdecode(error.filename)).absolute().parent
+    while not folder.is_dir():
+        folder = folder.parent
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        return True
+    return False
 
 
 def _leave(code: int, message: str) -> NoReturn:

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from via.masks import Masker
 
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
+WRITTEN = (".mp4", ".m4v")
 
 
 def edit(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A video file, or a folder of images.")],
     instruction: Annotated[str, typer.Argument(help='What to change, as in "Change into a tiger".')],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The edited video (mp4, H.264).")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The edited video: .mp4 or .m4v (H.264).")],
     backbone: Annotated[str, typer.Option(help="The image editor: pocket, or ip2p:FOLDER.")] = "pocket",
     seed: Annotated[int, typer.Option(help="One seed, one result.")] = 0,
     settings: Annotated[
@@ -54,11 +55,13 @@ def edit(
     from via.config import ViaConfig, configured
     from via.edit import Via
 
+    if out.suffix.lower() not in WRITTEN:
+        raise UserError(f"{out}: edited videos are written as {' or '.join(WRITTEN)}; name one of these")
     if not out.parent.is_dir():
         raise UserError(f"{out}: its folder does not exist; make it first")
     if out.exists() and out.resolve() == source.resolve():
         raise UserError(f"{out}: is the input; name another output")
-    whole = open_clip(source)
+    whole = open_clip(source, partial=frames is not None)
     first, last = frame_range(frames, len(whole))
     clip = Excerpt(whole, first, last)
     config = configured(settings or [], ViaConfig())

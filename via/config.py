@@ -8,6 +8,7 @@ The defaults are the reading nearest to the paper's text. `configured(["steps=12
 from __future__ import annotations
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -106,9 +107,14 @@ def configured(settings: Iterable[str], config: Model) -> Model:
         if not equals:
             raise UserError(f"{setting!r} is not a setting: write field=value, for example steps=12")
         if field not in type(config).model_fields:
-            raise UserError(
-                f"there is no field {field!r}: the fields are {', '.join(type(config).model_fields)}"
+            fields = list(type(config).model_fields)
+            near = get_close_matches(field, fields)
+            known = (
+                f"did you mean {' or '.join(near)}? docs/decisions.md lists all"
+                if near
+                else f"the fields are {', '.join(fields)}"
             )
+            raise UserError(f"there is no field {field!r}: {known}")
         config = _with_field(config, field, text)
     return config
 

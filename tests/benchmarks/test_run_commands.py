@@ -80,3 +80,10 @@ def test_a_row_that_is_not_there_is_answered_with_those_that_are(
     code, _, error = typed(capsys, "compare", finished, f"{finished}:full")
     assert code == 2
     assert f"name one row as {finished}:ROW; its rows are full, frame_by_frame, c, copy" in error
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="the system has no folder that takes no files")
+def test_a_run_that_cannot_be_written_is_answered(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, error = typed(capsys, "ablate", "--methods", "copy", "--out", "/proc/there/run")
+    assert code == 2
+    assert error == "via: /proc/there: nothing can be written there: name another place\n"

@@ -305,3 +305,67 @@ def test_this_room_imports_neither_torch_nor_other_rooms() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+CONTAINERS = {
+    "mkv": ("matroska", "libx264", {}),
+    "webm": ("webm", "libvpx", {}),
+    "fragments.mp4": ("mp4", "libx264", {"movflags": "frag_keyframe+empty_moov"}),
+    "mp4": ("mp4", "libx264", {"movflags": "+faststart"}),
+}
+
+
+def filmed(path: Path, container: str, frames: Frames, sound: float = 0) -> Path:
+    """Frames at 25 a second in a container of the table, with some seconds of silence."""
+    kind, codec, options = CONTAINERS[container]
+    with av.open(str(path), "w", format=kind, options=options) as out:
+        stream = out.add_stream(codec, rate=25)
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
+        track = out.add_stream("aac", rate=8000, layout="mono") if sound else None
+        for i, frame in enumerate(frames):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            picture.pts, picture.time_base = i, Fraction(1, 25)
+            out.mux(stream.encode(picture))
+        out.mux(stream.encode(None))
+        if track is not None:
+            silence = av.AudioFrame.from_ndarray(
+                np.zeros((1, round(8000 * sound)), np.float32), format="fltp", layout="mono"
+            )
+            silence.rate, silence.pts, silence.time_base = 8000, 0, Fraction(1, 8000)
+            out.mux(track.encode(silence))
+            out.mux(track.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_half_a_file_is_answered_and_its_readable_part_is_there_on_request(
+    container: str, tmp_path: Path
+) -> None:
+    whole = filmed(tmp_path / f"whole.{container}", container, noise(50))
+    assert len(open_clip(whole)) == 50
+    half = tmp_path / f"half.{container}"
+    half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    said = (
+        r"broken off after .* of (2\.0 seconds|50 frames); get the whole file, or take a part with --frames"
+    )
+    with pytest.raises(UserError, match=said):
+        open_clip(half)
+    part = open_clip(half, partial=True)
+    assert 15 < len(part) <= 50
+    assert np.array_equal(part[:10], open_clip(whole)[:10])
+
+
+@pytest.mark.parametrize("container", ["mkv", "mp4"])
+def test_a_film_whose_sound_goes_on_after_its_pictures_is_whole(container: str, tmp_path: Path) -> None:
+    path = filmed(tmp_path / f"a.{container}", container, smooth(25), sound=4)
+    assert len(open_clip(path)) == 25
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_a_short_film_and_one_that_rests_on_its_last_frame_are_whole(
+    n: int, encoded: Encode, tmp_path: Path
+) -> None:
+    write_lossless(tmp_path / "a.mkv", smooth(n), Fraction(6))
+    assert len(open_clip(tmp_path / "a.mkv")) == n
+    path = encoded(tmp_path / "b.mkv", smooth(n), "ffv1", "yuv420p10le", [0, 10, 600][:n])
+    assert len(open_clip(path)) == n

@@ -225,3 +225,27 @@ def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(via_edit, film, t
     assert via_edit(film, WHOLE, "--cache", kept)[0] == 0
     assert {path: path.stat().st_mtime_ns for path in kept.iterdir()} == times
     assert (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize("name", ["out.avi", "out.mkv", "out"])
+def test_an_output_that_would_be_an_mp4_under_another_name_is_refused(via_edit, film, tmp_path, name):
+    answer = via_edit(film, WHOLE, "-o", tmp_path / name)
+    assert refused(answer, f"{name}: edited videos are written as .mp4 or .m4v")
+    assert names(tmp_path) == ["film.mp4"]
+
+
+def test_the_readable_part_of_half_a_film_can_be_edited(via_edit, encoded, tmp_path):
+    film = encoded(tmp_path / "film.mkv", rising(10), "ffv1", "yuv420p")
+    film.write_bytes(film.read_bytes()[: film.stat().st_size // 2])
+    assert refused(via_edit(film, WHOLE), "film.mkv: broken off after", "take a part with --frames")
+    code, lines = via_edit(film, WHOLE, "--frames", "2", "--set", "steps=1")
+    assert code == 0, lines
+    assert len(open_clip(tmp_path / "out.mp4")) == 2
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="the system has no folder that takes no files")
+@pytest.mark.parametrize("option", ["-o", "--explain", "--cache"])
+def test_a_place_that_takes_no_files_is_answered(via_edit, film, tmp_path, option):
+    place = Path("/proc/out.mp4") if option == "-o" else Path("/proc/there/inside")
+    said = "/proc/there" if option != "-o" else "/proc/"
+    assert refused(via_edit(film, WHOLE, option, place), said, "nothing can be written there")

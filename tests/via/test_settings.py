@@ -87,3 +87,12 @@ def test_a_config_is_frozen_hashable_and_round_trips_as_json():
 
 def test_later_settings_win():
     assert configured(["steps=12", "steps=14"], ViaConfig()).steps == 14
+
+
+def test_an_unknown_field_is_answered_with_the_nearest_ones():
+    with pytest.raises(
+        UserError, match=r"there is no field 'tunning_lr': did you mean tuning_lr\b.*lists all"
+    ):
+        configured(["tunning_lr=1"], ViaConfig())
+    with pytest.raises(UserError, match="there is no field 'zzz': the fields are steps, "):
+        configured(["zzz=1"], ViaConfig())
