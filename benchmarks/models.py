@@ -33,6 +33,10 @@ def train(
         int | None, typer.Option(help="Processes on a CPU; by default one for each core.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto")] = "auto",
+    batch: Annotated[
+        int | None,
+        typer.Option(min=2, help="Samples a step; by default the plan's, on a GPU eight times that."),
+    ] = None,
     from_committed: Annotated[
         bool, typer.Option("--from-committed", help="Without a checkpoint, start from the committed weights.")
     ] = False,
@@ -44,7 +48,7 @@ def train(
     if name != "all" and name not in TASKS:
         raise UserError(f"{name}: no such model; choose from {', '.join(TASKS)}, all")
     for task in TASKS if name == "all" else [name]:
-        print(f"{task}: {run(task, folder / task, samples, workers, device, from_committed)}")
+        print(f"{task}: {run(task, folder / task, samples, workers, device, from_committed, batch)}")
 
 
 @dataclass(frozen=True)

@@ -112,9 +112,9 @@ def test_the_loss_is_nothing_for_the_right_texts_and_any_wrong_one_adds_to_it():
 
 def test_a_few_steps_on_one_batch_bring_the_loss_down(training: ClipTraining):
     weights_ = Weights(training.model, Plan(samples=1000, batch=8, learning_rate=1e-3, warmup=2))
-    losses = []
+    batch, losses = training.draw(training.sampler, 8, np.random.default_rng(5)), []
     for step in range(6):
-        loss, figures = training.loss(8, np.random.default_rng(5), torch.float32)
+        loss, figures = training.loss(batch, np.random.default_rng(5), torch.float32)
         loss.backward()
         weights_.step(step, 1)
         losses.append(loss.item())

@@ -58,9 +58,9 @@ def test_an_editor_that_errs_reaches_latents_that_carry_its_error(training: Edit
 
 def test_a_few_steps_on_one_batch_bring_the_loss_down(training: EditorTraining):
     weights = Weights(training.model, Plan(samples=1000, batch=4, learning_rate=1e-3, warmup=1))
-    losses = []
+    batch, losses = training.draw(training.sampler, 4, np.random.default_rng(5)), []
     for step in range(4):
-        loss, figures = training.loss(4, np.random.default_rng(5), torch.float32)
+        loss, figures = training.loss(batch, np.random.default_rng(5), torch.float32)
         loss.backward()
         weights.step(step, 1)
         losses.append(loss.item())

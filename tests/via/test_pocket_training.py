@@ -31,12 +31,21 @@ class TinyTraining:
 
     def __init__(self, device: torch.device) -> None:
         self.model = nn.Linear(3, 2).to(device)
+        self.sampler = self.open_sampler()
 
-    def loss(self, count, rng, precision):
+    @staticmethod
+    def open_sampler():
+        return 3
+
+    @staticmethod
+    def draw(sampler, count, rng):
+        return rng.standard_normal((count, sampler), dtype=np.float32)
+
+    def loss(self, batch, rng, precision):
         type(self).calls += 1
         if self.calls == self.dies:
             raise KeyboardInterrupt
-        x = torch.from_numpy(rng.standard_normal((count, 3), dtype=np.float32))
+        x = torch.from_numpy(batch)
         loss = (self.model(x.to(precision)).float() - x[:, :2]).square().mean()
         return loss, {"error": float(loss.detach())}
 
@@ -221,7 +230,11 @@ def test_the_loss_asks_for_what_is_there_and_for_what_is_not():
     training.model = PocketMask(len(VOCABULARY), width=32, layers=1)
     weights, first = Weights(training.model, Plan(10_000, 4, 3e-3, warmup=1)), None
     for step in range(12):
-        loss, figures = training.loss(4, np.random.default_rng(0), torch.float32)
+        loss, figures = training.loss(
+            training.draw(training.sampler, 4, np.random.default_rng(0)),
+            np.random.default_rng(1),
+            torch.float32,
+        )
         first = first or float(loss.detach())
         loss.backward()
         weights.step(step, 1)
@@ -236,6 +249,29 @@ def test_intersection_over_union_of_known_masks():
     a[:2], b[1:3] = True, True
     assert intersection_over_union(a, b) == pytest.approx(4 / 12)
     assert intersection_over_union(a, np.zeros_like(a)) == 0
+
+
+def test_processes_that_draw_beside_the_training_change_no_weight(tiny, tmp_path):
+    fit(tmp_path / "alone")
+    loop.train("tiny", tmp_path / "fed", workers=1, device="cpu", renderers=2)
+    one, two = (kept(tmp_path / name)["weights"]["master"] for name in ("alone", "fed"))
+    assert all(torch.equal(a, b) for a, b in zip(one, two))
+
+
+def test_a_run_goes_on_in_batches_of_its_own_size_only(tiny, tmp_path):
+    loop.train("tiny", tmp_path, workers=1, device="cpu", batch=8, samples=32)
+    assert kept(tmp_path)["step"] == 4
+    with pytest.raises(UserError, match="batches of 8, not of 4: give --batch 8"):
+        fit(tmp_path)
+
+
+def test_a_larger_batch_moves_farther_a_step_and_remembers_as_many_samples():
+    plan = Plan(samples=1000, batch=4, learning_rate=0.1, warmup=80, ema=0.99)
+    larger = plan.with_batch(16)
+    assert (larger.batch, larger.samples, larger.warmup) == (16, 1000, 20)
+    assert larger.learning_rate == pytest.approx(0.2)
+    assert larger.ema == pytest.approx(0.99**4)
+    assert plan.with_batch(4) == plan
 
 
 def test_two_workers_train_as_processes_of_their_own(tiny, tmp_path):

@@ -240,7 +240,7 @@ class ClipTraining:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.sampler = Sampler("train", canvases=CANVASES)
+        self.sampler = self.open_sampler()
         self.tokenizer = tokenizer()
         self.model = Pair().to(device)
         held_out, rng = Sampler("dev"), np.random.default_rng(1)
@@ -258,17 +258,24 @@ class ClipTraining:
         pooled = clip.text_model(input_ids=ids.to(self.device)).pooler_output
         return F.normalize(clip.text_projection(pooled).float(), dim=-1)
 
+    @staticmethod
+    def open_sampler() -> Sampler:
+        return Sampler("train", canvases=CANVASES)
+
+    @staticmethod
+    def draw(sampler: Sampler, count: int, rng: np.random.Generator) -> list[Shown]:
+        return [draw(sampler, rng) for _ in range(count)]
+
     def loss(
-        self, count: int, rng: np.random.Generator, precision: torch.dtype
+        self, batch: list[Shown], rng: np.random.Generator, precision: torch.dtype
     ) -> tuple[torch.Tensor, dict[str, float]]:
-        frames = [draw(self.sampler, rng) for _ in range(count)]
-        clip = self.model.clip
+        frames, clip = batch, self.model.clip
         pixels = self._pixels(frames).to(precision)
         states = clip.vision_model(pixel_values=pixels)
         images = F.normalize(clip.visual_projection(states.pooler_output).float(), dim=-1)
         scale = clip.logit_scale.float().clamp(max=float(np.log(100))).exp()
 
-        half = count // 2
+        half = len(frames) // 2
         subjects = [f"a {SUBJECTS[one.subject]}" for one in frames[:half]]
         whole = [one.caption for one in frames[half:]]
         wrong = [draw_exchanged(one, rng) for one in frames[half:] for _ in range(2)]

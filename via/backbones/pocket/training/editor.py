@@ -62,7 +62,7 @@ class EditorTraining:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.sampler = Sampler("train")
+        self.sampler = self.open_sampler()
         self.vae = weights.load(PocketVAE, weights.WEIGHTS / "vae").to(device)
         self.model = Editor().to(device)
         if (
@@ -84,10 +84,18 @@ class EditorTraining:
     def _words(self, samples: list[Sample]) -> torch.Tensor:
         return torch.tensor([tokenize(s.instruction) for s in samples], device=self.device)
 
+    @staticmethod
+    def open_sampler() -> Sampler:
+        return Sampler("train")
+
+    @staticmethod
+    def draw(sampler: Sampler, count: int, rng: np.random.Generator) -> list[Sample]:
+        return [sampler.draw(rng, both=True) for _ in range(count)]
+
     def loss(
-        self, count: int, rng: np.random.Generator, precision: torch.dtype
+        self, batch: list[Sample], rng: np.random.Generator, precision: torch.dtype
     ) -> tuple[torch.Tensor, dict[str, float]]:
-        samples = [self.sampler.draw(rng, both=True) for _ in range(count)]
+        samples, count = batch, len(batch)
         shown = ("source", "edited", "other_answer")
         frames = [getattr(sample, name) for name in shown for sample in samples]
         source, edited, other = self._latents(frames, precision).chunk(3)

@@ -1,12 +1,12 @@
 """One training loop for all pocket models: workers that average gradients, checkpoints, a log, pictures.
 
-On a CPU each worker is a process of one thread; a GPU has one worker, which draws its own data. What a step
-draws depends on (seed, step, worker) alone, so a run that was killed goes on as it would have.
+On a CPU each worker is a process of one thread, which draws its own data; a GPU has one worker, larger
+batches, and processes beside it that draw. What a step draws depends on (seed, step, worker) alone, so a run
+that was killed goes on as it would have.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import time
@@ -24,11 +24,14 @@ from torch import nn
 from torch.multiprocessing.spawn import spawn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from data.types import UserError
 from via.backbones.pocket.training import TASKS
+from via.backbones.pocket.training.feed import batches, further_cores, task_of
 from via.backbones.pocket.weights import WEIGHTS, load_into
 
 EVERY = 250  # steps between checkpoints, pictures and held-out figures
 MATRIX = 64  # least side of a weight that is moved as a matrix
+LARGER = 8  # a batch on a GPU, in batches on a CPU
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,18 @@ class Plan:
         fall = 1 - (1 - self.floor) * min(1.0, max(0.0, (done - self.hold) / (1 - self.hold)))
         return self.learning_rate * min(1.0, (step + 1) / self.warmup) * fall
 
+    def with_batch(self, batch: int) -> Plan:
+        """The same run in batches of another size: the rate follows the square root (Malladi et al. 2022),
+        warm-up and average last as many samples as before."""
+        larger = batch / self.batch
+        return replace(
+            self,
+            batch=batch,
+            learning_rate=self.learning_rate * larger**0.5,
+            warmup=max(1, round(self.warmup / larger)),
+            ema=self.ema**larger,
+        )
+
 
 class Training(Protocol):
     """What the loop needs of a task. The model is built in float32 on the device."""
@@ -60,10 +75,22 @@ class Training(Protocol):
 
     def __init__(self, device: torch.device) -> None: ...
 
+    sampler: Any
+
+    @staticmethod
+    def open_sampler() -> Any:
+        """What samples are drawn from; made once in each process that draws."""
+        ...
+
+    @staticmethod
+    def draw(sampler: Any, count: int, rng: np.random.Generator) -> Any:
+        """A batch of `count` fresh samples, which another process can be sent."""
+        ...
+
     def loss(
-        self, count: int, rng: np.random.Generator, precision: torch.dtype
+        self, batch: Any, rng: np.random.Generator, precision: torch.dtype
     ) -> tuple[torch.Tensor, dict[str, float]]:
-        """The loss of `count` fresh samples and the figures to log."""
+        """The loss of a batch and the figures to log; `rng` draws noise."""
         ...
 
     def evaluate(self) -> tuple[dict[str, float], np.ndarray]:
@@ -169,36 +196,50 @@ def train(
     workers: int | None = None,
     device: str = "auto",
     from_committed: bool = False,
+    batch: int | None = None,
+    renderers: int | None = None,
 ) -> Path:
     """Train a pocket model to the end of its plan, resuming from `folder`, and return the folder of its
     weights.
 
     `samples` overrides the plan's length (also of a run that is resumed). `workers` is the number of
     processes on a CPU, by default one for each core. A run without a checkpoint starts from the committed
-    weights if `from_committed`, else anew.
+    weights if `from_committed`, else anew. `batch` is the plan's, or eight times that on a GPU; `renderers`
+    is the number of processes that draw beside each worker, none on a CPU.
+
+    Raises UserError when `folder` holds a run in batches of another size.
     """
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     count = 1 if where != "cpu" else (workers or os.cpu_count() or 1)
+    if renderers is None:
+        renderers = 0 if where == "cpu" else further_cores()
     folder.mkdir(parents=True, exist_ok=True)
     meeting = folder / "meeting"
     meeting.unlink(missing_ok=True)
+    asked = Asked(name, TASKS[name], folder, where, samples, batch, renderers, from_committed)
     if count == 1:
-        _work(0, 1, name, TASKS[name], folder, samples, where, from_committed)
+        _work(0, 1, asked)
     else:
-        spawn(_work, (count, name, TASKS[name], folder, samples, where, from_committed), nprocs=count)
+        spawn(_work, (count, asked), nprocs=count)
     return Path((folder / "finished").read_text())
 
 
-def _work(
-    rank: int,
-    workers: int,
-    name: str,
-    task_class: str,
-    folder: Path,
-    samples: int | None,
-    where: str,
-    from_committed: bool,
-) -> None:
+@dataclass(frozen=True)
+class Asked:
+    """What every worker of a run is told."""
+
+    name: str
+    task_class: str
+    folder: Path
+    device: str
+    samples: int | None
+    batch: int | None
+    renderers: int
+    from_committed: bool
+
+
+def _work(rank: int, workers: int, asked: Asked) -> None:
+    name, folder, where = asked.name, asked.folder, asked.device
     if where == "cpu":
         torch.set_num_threads(1)
     if workers > 1:
@@ -206,14 +247,15 @@ def _work(
             "gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=workers
         )
     device = torch.device(where)
-    module, _, attribute = task_class.partition(":")
     torch.manual_seed(0)
-    task: Training = getattr(importlib.import_module(module), attribute)(device)
-    if samples is not None:
-        task.plan = replace(task.plan, samples=samples)  # the card states it
-    plan = task.plan
+    task: Training = task_of(asked.task_class)(device)
+    size = asked.batch or (task.plan.batch if where == "cpu" else LARGER * task.plan.batch)
+    plan = task.plan.with_batch(size)
+    if asked.samples is not None:
+        plan = replace(plan, samples=asked.samples)
+    task.plan = plan  # the card states it
     checkpoint, log_file = folder / "checkpoint.pt", folder / "log.jsonl"
-    if from_committed and not checkpoint.exists():
+    if asked.from_committed and not checkpoint.exists():
         load_into(task.model, WEIGHTS / name)
     weights = Weights(task.model, plan)
     precision = fastest_precision(device)
@@ -226,6 +268,11 @@ def _work(
         saved = torch.load(checkpoint, map_location=device, weights_only=True)
         weights.restore(saved["weights"])
         step, hours = saved["step"], saved["hours"]
+        if saved.get("batch", plan.batch) != plan.batch:
+            raise UserError(
+                f"{folder} holds a run in batches of {saved['batch']}, not of {plan.batch}: "
+                f"give --batch {saved['batch']}, or another --folder"
+            )
     task.model.to(precision)
     weights.show(weights.master)
     steps = plan.samples // plan.batch
@@ -240,11 +287,18 @@ def _work(
         disable=rank > 0,
     ) as progress:
         bar = progress.add_task(name, total=steps, completed=step, figures="")
-        while step < steps:
-            rng = np.random.default_rng([0, step, rank])
+        drawn = batches(
+            asked.task_class,
+            task.sampler,
+            plan.batch // workers,
+            range(step, steps),
+            rank,
+            asked.renderers,
+        )
+        for batch in drawn:
             # the CPU's fused attention is slow backwards
             with sdpa_kernel(SDPBackend.MATH) if where == "cpu" else nullcontext():
-                loss, figures = task.loss(plan.batch // workers, rng, precision)
+                loss, figures = task.loss(batch, np.random.default_rng([1, step, rank]), precision)
             loss.backward()
             weights.step(step, workers)
             step += 1
@@ -260,7 +314,7 @@ def _work(
                     weights.show(weights.average)
                     held_out, picture = task.evaluate()
                     line = {"step": step, "samples": step * plan.batch, "hours": spent, **seen, **held_out}
-                    _keep(folder, checkpoint, weights, step, spent, picture)
+                    _keep(folder, checkpoint, weights, step, plan.batch, spent, picture)
                     with log_file.open("a") as file:
                         file.write(json.dumps({key: round(value, 5) for key, value in line.items()}) + "\n")
                     print(" ".join(f"{key} {value:.4g}" for key, value in line.items()), flush=True)
@@ -276,9 +330,15 @@ def _work(
 
 
 def _keep(
-    folder: Path, checkpoint: Path, weights: Weights, step: int, hours: float, picture: np.ndarray
+    folder: Path,
+    checkpoint: Path,
+    weights: Weights,
+    step: int,
+    batch: int,
+    hours: float,
+    picture: np.ndarray,
 ) -> None:
     beside = checkpoint.with_suffix(".part")
-    torch.save({"weights": weights.state(), "step": step, "hours": hours}, beside)
+    torch.save({"weights": weights.state(), "step": step, "batch": batch, "hours": hours}, beside)
     os.replace(beside, checkpoint)
     Image.fromarray(picture).save(folder / f"samples-{step:06d}.png")

@@ -4,6 +4,7 @@ are not there."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -50,6 +51,15 @@ def intersection_over_union(predicted: np.ndarray, true: np.ndarray) -> float:
     return float(np.logical_and(predicted, true).sum() / union) if union else 1.0
 
 
+class Asked(NamedTuple):
+    """Frames uint8 (H, W, 3), for each frame k phrases as indices into REGIONS, their masks 0..255 (n, k, H,
+    W)."""
+
+    frames: list[NDArray[np.uint8]]
+    phrases: list[list[int]]
+    masks: NDArray[np.uint8]
+
+
 class MaskTraining:
     """See `loop.Training`."""
 
@@ -57,25 +67,33 @@ class MaskTraining:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.sampler = Sampler("train")
+        self.sampler = self.open_sampler()
         self.model = PocketMask(len(VOCABULARY)).to(device)
         held_out, rng = Sampler("dev"), np.random.default_rng(1)
         self.held_out = {ask: [draw_phrase(held_out, rng, ask) for _ in range(40)] for ask in ASKED}
 
-    def loss(
-        self, count: int, rng: np.random.Generator, precision: torch.dtype
-    ) -> tuple[torch.Tensor, dict[str, float]]:
+    @staticmethod
+    def open_sampler() -> Sampler:
+        return Sampler("train")
+
+    @staticmethod
+    def draw(sampler: Sampler, count: int, rng: np.random.Generator) -> Asked:
         frames, asked, wanted = [], [], []
         for _ in range(count):
-            frame, regions = self.sampler.draw_regions(rng)
+            frame, regions = sampler.draw_regions(rng)
             absent = [phrase for phrase in REGIONS if phrase not in regions]
             phrases = [*regions, *rng.permutation(absent)[: PHRASES - len(regions)]]
             frames.append(frame)
             asked.append([REGIONS.index(phrase) for phrase in phrases])
             wanted.append(np.stack([regions.get(p, np.zeros(frame.shape[:2], np.uint8)) for p in phrases]))
-        masks = torch.from_numpy(np.stack(wanted)).to(self.device).float() / 255  # (n, k, H, W)
-        features = self.model.features(to_pixels(frames, self.device).to(precision))
-        filters = self.model.filters(WORDS.to(self.device))[torch.tensor(asked, device=self.device)]
+        return Asked(frames, asked, np.stack(wanted))
+
+    def loss(
+        self, batch: Asked, rng: np.random.Generator, precision: torch.dtype
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        masks = torch.from_numpy(batch.masks).to(self.device).float() / 255
+        features = self.model.features(to_pixels(batch.frames, self.device).to(precision))
+        filters = self.model.filters(WORDS.to(self.device))[torch.tensor(batch.phrases, device=self.device)]
         logits = answer(features, filters).float()
         crossentropy = F.binary_cross_entropy_with_logits(logits, masks)
         share = logits.sigmoid()

@@ -33,7 +33,7 @@ class VAETraining:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.sampler = Sampler("train")
+        self.sampler = self.open_sampler()
         held_out, rng = Sampler("dev"), np.random.default_rng(1)
         samples = [held_out.draw(rng) for _ in range(48)]
         self.held_out = {
@@ -46,18 +46,26 @@ class VAETraining:
         self.model.start_from_principal_components(frames)
         self.frames = frames
 
-    def loss(
-        self, count: int, rng: np.random.Generator, precision: torch.dtype
-    ) -> tuple[torch.Tensor, dict[str, float]]:
+    @staticmethod
+    def open_sampler() -> Sampler:
+        return Sampler("train")
+
+    @staticmethod
+    def draw(sampler: Sampler, count: int, rng: np.random.Generator) -> list[np.ndarray]:
         crops = []
         for _ in range(count):
-            frame = self.sampler.frame(rng)
+            frame = sampler.frame(rng)
             y, x = rng.integers(0, frame.shape[0] - CROP + 1), rng.integers(0, frame.shape[1] - CROP + 1)
             crops.append(frame[y : y + CROP, x : x + CROP])
-        pixels = to_pixels(crops, self.device)
+        return crops
+
+    def loss(
+        self, batch: list[np.ndarray], rng: np.random.Generator, precision: torch.dtype
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        pixels = to_pixels(batch, self.device)
         latents = self.model.encode(pixels.to(precision)).latent_dist.mode()
         noise = torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32)).to(latents)
-        level = torch.from_numpy(rng.random((count, 1, 1, 1), dtype=np.float32)).to(latents)
+        level = torch.from_numpy(rng.random((len(batch), 1, 1, 1), dtype=np.float32)).to(latents)
         disturbed = latents + 0.1 * level * noise * latents.detach().std((0, 2, 3), keepdim=True)
         error = self.model.decode(disturbed).sample.float() - pixels
         square = error.square().mean()
