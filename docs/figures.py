@@ -5,10 +5,12 @@ replaced.
 """
 
 import argparse
+import json
 import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -36,7 +38,20 @@ def put_validity(study: Path, home: Path = HOME) -> None:
     shutil.copyfile(study / "validity.png", home / "docs" / "images" / "validity.png")
     table = (study / "validity.md").read_text(encoding="utf-8")
     picture = "![Correlation with damage, and which degenerate clips win](images/validity.png)"
-    _put(home / "docs" / "validity.md", f"{picture}\n\n{table}")
+    of_run = study / "validity-run.json"
+    real = over_a_run(json.loads(of_run.read_text(encoding="utf-8"))) if of_run.is_file() else ""
+    _put(home / "docs" / "validity.md", f"{picture}\n\n{table}\n\n{real}")
+
+
+def over_a_run(found: dict[str, Any]) -> str:
+    """The table of `via metrics validate --run`."""
+    rows = [
+        f"| `{one['metric']}` | {one['tau']:.2f} [{one['low']:.2f}, {one['high']:.2f}] | {one['n']} |"
+        for one in found["overall"]
+        if one.get("tau") is not None
+    ]
+    head = [f"### Over the real outputs of the run `{found['run']}`", ""]
+    return "\n".join([*head, "| metric | truth (tau-b) | tasks |", "| --- | --- | --- |", *rows])
 
 
 def put_published(rows: Path, home: Path = HOME) -> None:

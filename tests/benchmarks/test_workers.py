@@ -101,6 +101,7 @@ class Waiting:
                 time.sleep(0.1)
 '''
 START = """
+import signal
 import sys
 from pathlib import Path
 
@@ -109,6 +110,8 @@ from benchmarks.progress import Bars
 from benchmarks.run import Suite, run
 
 if __name__ == "__main__":
+    # as in a terminal, also where the tests run in the background, whose processes ignore interrupts
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     rows = [Method("waiting", "theirs:Waiting", {}), named("copy")]
     try:
         with Bars() as bars:
@@ -132,7 +135,7 @@ def alive(process: int) -> bool:
         return False
 
 
-def eventually(happens: Any, what: str, seconds: float = 120) -> None:
+def eventually(happens: Any, what: str, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not happens():
         assert time.monotonic() < deadline, what
@@ -168,7 +171,7 @@ def test_an_end_from_outside_stops_the_workers_and_leaves_a_run_that_goes_on(
         _, said = process.communicate(timeout=60)
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
     assert process.returncode == code, said
     assert "Traceback" not in said
     workers = set(begun(tmp_path))
