@@ -162,7 +162,7 @@ def score(
         print(reason)
     if models.judge:
         found = examine(run, tasks, models.judge)
-        verdict = "its scores stand" if found["trusted"] else "its scores are not to be used"
+        verdict = "its scores stand" if found["trusted"] else "its scores are struck out"
         print(f"{judge} failed {found['failed']} of {len(found['items'])} control items: {verdict}")
     print(f"{run / 'scores.jsonl'} is complete")
 

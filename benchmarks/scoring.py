@@ -114,7 +114,6 @@ def examine(folder: Path, tasks: Sequence[Task], judge: Judge) -> dict[str, Any]
     the reason. The same run has the same items. Returns what eval.judge.examined says.
     """
     from eval.judge import examined, struck
-    from eval.score import Score as Scored
 
     run = read_run(folder)
     by_id = {task.id: task for task in tasks}
@@ -131,8 +130,8 @@ def examine(folder: Path, tasks: Sequence[Task], judge: Judge) -> dict[str, Any]
     beside.replace(folder / "judge-controls.json")
     with writing(folder):
         for (_, name), line in run.scores.items():
-            known = {field: getattr(line, field) for field in Scored.model_fields}
-            for fallen in struck({name: Scored(**known)}, found).values():
+            known = {field: getattr(line, field) for field in Outcome.model_fields}
+            for fallen in struck({name: Outcome(**known)}, found).values():
                 append(folder / "scores.jsonl", line.model_copy(update=fallen.model_dump()))
     return found
 

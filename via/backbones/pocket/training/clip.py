@@ -36,7 +36,7 @@ END = "<end>"
 NAMING, PATCHES = 0.3, 0.5  # weights of the classifiers' losses
 POSITIONS = 0.5  # size of the image tower's first positions
 LEAST = 150  # visible pixels of the subject in a frame whose caption names it
-CANVASES = 600  # backgrounds seen; with 200 the tower knows them by heart
+CANVASES = 600  # backgrounds seen
 SOURCES = 0.35  # share of frames shown before their edit
 
 PLACES = (
