@@ -34,6 +34,11 @@ VARIANTS: dict[str, Overrides] = {
     "appendix_b_last": {"blend": "last_step"},
 }
 
+# Rows that ask why tuning gains what it gains: its strength, and the quality of the root edit.
+STRONG: Overrides = {"tuning_lr": "1e-3", "tuning_steps": "120", "tuning_pairs": "64"}
+STRONG_TUNING: dict[str, Overrides] = {"strong_tuning": STRONG}
+PERFECT_ROOT: dict[str, Overrides] = {"perfect_root": {}, "perfect_root_strong": STRONG}
+
 TITLES: dict[str, str] = {
     "full": "VIA, whole",
     "b": "without local latent adaptation",
@@ -48,6 +53,9 @@ TITLES: dict[str, str] = {
     "local_only": "local latent adaptation only",
     "appendix_b_constant": "blending with constant weights",
     "appendix_b_last": "blending in the last step only",
+    "strong_tuning": "tuned three times as long at three times the rate",
+    "perfect_root": "told a valid answer as its root edit",
+    "perfect_root_strong": "told a valid answer as its root edit, tuned strongly",
     "frame_by_frame": "every frame edited alone",
     "copy": "the source, unedited",
     "oracle": "the best valid answer, through the VAE",

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from benchmarks.ablations import VARIANTS, Overrides
+from benchmarks.ablations import PERFECT_ROOT, STRONG_TUNING, VARIANTS, Overrides
 from benchmarks.records import MethodRecord, config_hash
 from benchmarks.root_choice import candidate_errors
 from data.types import ArrayClip, CannotEdit, Clip, Editor, Frame, Report, Task, UserError
@@ -34,12 +34,14 @@ MakeFrames = Callable[[Task, int, Report], Iterator[Frame]]
 
 
 class Models(Protocol):
-    """The image editor and the masker that rows share, loaded when first asked for."""
+    """The image editor, the masker and the CLIP that rows share, loaded when first asked for."""
 
     @property
     def backbone(self) -> Any: ...
     @property
     def masker(self) -> Any: ...
+    @property
+    def clip(self) -> Any: ...
 
 
 class Pocket:
@@ -59,6 +61,12 @@ class Pocket:
         from via.masks.pocket import load
 
         return load()
+
+    @cached_property
+    def clip(self) -> Any:
+        from eval.models import Models as Metrics
+
+        return Metrics().open_clip()
 
 
 @dataclass(frozen=True)
@@ -89,11 +97,14 @@ def named(name: str) -> Method:
 
     Raises UserError naming what there is.
     """
-    if name in VARIANTS:
-        return Method(name, "via", VARIANTS[name])
+    variants = {**VARIANTS, **STRONG_TUNING}
+    if name in variants:
+        return Method(name, "via", variants[name])
+    if name in PERFECT_ROOT:
+        return Method(name, "perfect_root", PERFECT_ROOT[name])
     if name in EDITORS or name in CONTROLS or ":" in name:
         return Method(name, name, {})
-    known = ", ".join([*EDITORS, *VARIANTS, *CONTROLS])
+    known = ", ".join([*EDITORS, *VARIANTS, *STRONG_TUNING, *PERFECT_ROOT, *CONTROLS])
     raise UserError(f"there is no method '{name}': name one of {known}, or your own as package.module:Name")
 
 
@@ -108,7 +119,7 @@ def with_settings(methods: Sequence[Method], settings: Sequence[str]) -> list[Me
     fields = dict(setting.split("=", 1) for setting in settings)
     changed = []
     for method in methods:
-        ours = method.editor in EDITORS
+        ours = method.editor in EDITORS or method.name in PERFECT_ROOT
         changed.append(replace(method, overrides={**fields, **method.overrides}) if ours else method)
     return changed
 
@@ -124,6 +135,8 @@ def open_method(method: Method, cache: Path, models: Models) -> Opened:
         return Opened(record_of(method, "1", {}, weights_of(models)), oracle(models.backbone))
     if method.editor == "via":
         return open_via(method, cache, models)
+    if method.editor == "perfect_root":
+        return open_perfect_root(method, cache, models)
     kind = imported(EDITORS.get(method.editor, method.editor))
     own = method.editor in EDITORS
     editor = kind(models.backbone) if own else kind()
@@ -145,14 +158,35 @@ def open_via(method: Method, cache: Path, models: Models) -> Opened:
 
     config = configured([f"{field}={value}" for field, value in method.overrides.items()], ViaConfig())
     predicts = config.masks == "predicted" and config.region != "whole"
-    editor = Via(models.backbone, models.masker if predicts else None, config, cache=cache)
     weights = weights_of(models, masker=predicts)
+    follow = None
+    if config.root_choice == "clip" and config.tuning != "off":
+        from benchmarks.following import Following
+
+        follow = Following(models.clip)
+        weights["clip"] = models.clip.weights
+    editor = Via(models.backbone, models.masker if predicts else None, config, cache=cache, follow=follow)
     return Opened(
         record_of(method, version_of(editor), dumped(editor), weights),
         edited(editor),
         lambda: sum(editor.trace.seconds.values()),
         lambda task, folder, video: traced(editor, task, folder, video),
     )
+
+
+def open_perfect_root(method: Method, cache: Path, models: Models) -> Opened:
+    """VIA that is told its root edit."""
+    from benchmarks.perfect_root import perfect_root
+    from via.config import ViaConfig
+    from via.edit import Via
+
+    config = configured([f"{field}={value}" for field, value in method.overrides.items()], ViaConfig())
+
+    def make(told: ViaConfig) -> MakeFrames:
+        return edited(Via(models.backbone, models.masker, told, cache=cache))
+
+    record = record_of(method, "1", config.model_dump(mode="json"), weights_of(models, masker=True))
+    return Opened(record, perfect_root(make, config, cache))
 
 
 def traced(editor: Any, task: Task, folder: Path, video: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The questions that the paper leaves to its readers: what answers each, and the answers in
 docs/questions.md.
 
-    python -m benchmarks.questions [NAME ...]
+    python -m benchmarks.questions [--workers N] [NAME ...]
 
 runs what a question asks for into `runs/questions/NAME` (resumably, as `via ablate` does), draws its picture
 into `docs/images`, and writes sentences and table into the page. What is not asked again stays as it was.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from benchmarks import root_choice
 from benchmarks.ablations import ALL, DESIGN
 from benchmarks.figures import Sweeps, mask_plot, over_time, sweep_plot, swept
 from benchmarks.records import Run, read_run
@@ -51,6 +53,14 @@ QUESTIONS: dict[str, Question] = {
             "tuning_steps=10,20,40,80",
             "tuning_pairs=4,16,32,64",
         ),
+    ),
+    "root": Question(
+        ("one-answer error", "edited share", "root agreement"),
+        sweeps=("root_choice=score,clip,first",),
+    ),
+    "perfect-root": Question(
+        ("one-answer error", "minority share", "edited share", "background error"),
+        rows=("frame_by_frame", "c", "full", "strong_tuning", "perfect_root", "perfect_root_strong"),
     ),
     "masks": Question(
         ("answer error", "background error", "mask IoU"),
@@ -94,6 +104,9 @@ def answered(name: str, run: Run, images: Path) -> str:
     titled = {column.title: column for column in COLUMNS}
     columns = [titled[title] for title in QUESTIONS[name].columns]
     figure, sentences = picture(name, run, table, columns), spoken(name, table, columns[0])
+    if name == "root":
+        chosen = ((row, root_choice.sentence(run, row)) for row in dict.fromkeys(table["method"]))
+        sentences += [f"`{row}`. {sentence}" for row, sentence in chosen if sentence]
     figure.savefig(images / f"question_{name}.png", dpi=110)
     record = run.record
     made = (
@@ -170,8 +183,13 @@ def filled(page: str, name: str, answer: str) -> str:
     return mark.sub(lambda match: f"{match[1]}\n{answer}\n\n{match[2]}", page)
 
 
-def main(names: Sequence[str]) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run and answer these questions, or all."""
+    parser = ArgumentParser(prog="python -m benchmarks.questions")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(QUESTIONS)}; none is all")
+    parser.add_argument("--workers", type=int, default=1, help="processes of one thread each")
+    asked = parser.parse_args(arguments)
+    names: list[str] = asked.names
     unknown = [name for name in names if name not in QUESTIONS]
     if unknown:
         sys.exit(f"there is no question {unknown[0]}: {', '.join(QUESTIONS)}")
@@ -179,7 +197,8 @@ def main(names: Sequence[str]) -> None:
         sys.exit(f"{PAGE}: no such page: run this in a checkout")
     for name in names or list(QUESTIONS):
         for words in commands(name):
-            subprocess.run([sys.executable, "-m", "via.cli", *words], check=True)
+            command = [sys.executable, "-m", "via.cli", *words, "--workers", str(asked.workers)]
+            subprocess.run(command, check=True)
         answer = answered(name, read_run(RUNS / name), PAGE.parent / "images")
         PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), name, answer), encoding="utf-8")
         print(f"{PAGE}: {name} is answered")

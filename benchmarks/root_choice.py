@@ -31,13 +31,13 @@ def candidate_errors(task: Task, frame: int, candidates: NDArray[np.uint8]) -> l
     return [min(rmse(one, answer, inside) for answer in answers) for one in candidates]
 
 
-def sentence(run: Run) -> str | None:
-    """What the choice of `full` gained over a candidate drawn blindly, in words; None where it did not
+def sentence(run: Run, method: str = "full") -> str | None:
+    """What the choice of a row gained over a candidate drawn blindly, in words; None where it did not
     choose."""
     sources = {task.id: task.source for task in run.record.suite.tasks}
     seeds: dict[str, list[tuple[float, float, float]]] = {}
     for key, result in run.cells():
-        facts: dict[str, Any] = result.facts if result is not None and key.method == "full" else {}
+        facts: dict[str, Any] = result.facts if result is not None and key.method == method else {}
         errors = facts.get("root_errors")
         if errors and len(errors) > 1:
             figures = float(np.mean(errors)), float(errors[facts["root_chosen"]]), float(min(errors))

@@ -42,7 +42,7 @@ class ViaConfig(BaseModel):
     # The root edit (4.1).
     root_frame: Annotated[int, Field(ge=0)] | Literal["drawn"] = "drawn"
     root_candidates: Annotated[int, Field(ge=1)] = 8
-    root_choice: Literal["score", "person", "first"] = "score"
+    root_choice: Literal["score", "clip", "person", "first"] = "score"
     root_edit: str | None = None  # an edited root frame as an image file
     root_local: bool = False
 

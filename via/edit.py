@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -39,9 +39,17 @@ from via.stages import Stages, array_digest, clip_digest, save_tensors, weights_
 Choose = Callable[
     [NDArray[np.uint8], list[float]], int
 ]  # candidates (k, H, W, 3) and scores -> the chosen one
-Follow = Callable[[torch.Tensor, Edit], torch.Tensor]  # candidates (k, 3, H, W) -> how well each follows (k,)
 
 DILATED = 3  # latent cells by which masks=dilated grows a given mask
+
+
+class Follow(Protocol):
+    """How well each candidate (k, 3, H, W) in [0, 1] follows the instruction (k,), higher is better; `name`
+    says by what, weights included. Raises CannotEdit where it cannot say."""
+
+    name: str
+
+    def __call__(self, candidates: torch.Tensor, edit: Edit) -> torch.Tensor: ...
 
 
 @dataclass
@@ -60,9 +68,9 @@ class Via:
     """The editor. `cache` is a folder through which edits share stages; `shard=(k, n)` edits the k-th of n
     parts of a clip.
 
-    `choose` is the person of `root_choice: person`; `follow` adds to the scores of root candidates how well
-    each follows the instruction. `batch_size` frames go through the U-Net together: it changes rounding and
-    speed only. After an edit `trace` holds what was decided and how long each stage took.
+    `choose` is the person of `root_choice: person`, `follow` the CLIP of `root_choice: clip`. `batch_size`
+    frames go through the U-Net together: it changes rounding and speed only. After an edit `trace` holds
+    what was decided and how long each stage took.
     """
 
     name = "via"
@@ -116,6 +124,16 @@ class Via:
         if config.root_choice == "person" and config.root_edit is None and self.choose is None:
             raise CannotEdit(
                 "root_choice=person needs somebody to ask: use --choose-root or --root-edit FILE"
+            )
+        elif (
+            config.root_choice == "clip"
+            and config.tuning != "off"
+            and config.root_edit is None
+            and self.follow is None
+        ):
+            raise CannotEdit(
+                "root_choice=clip needs a CLIP and a target caption, as the tasks of a suite have "
+                "(via ablate --set root_choice=clip): use root_choice=score here"
             )
         return self._edited(clip, edit, masks, seed, report)
 
@@ -336,6 +354,8 @@ class Via:
         else:
             raise UserError(f"root_frame={config.root_frame}: the clip has frames 0 to {len(clip) - 1}")
 
+        follow = self.follow if config.root_choice == "clip" else None
+
         def make(path: Path) -> None:
             source = self.pixels(job, [frame])[0].float().cpu()
             if config.root_edit is not None:
@@ -345,9 +365,9 @@ class Via:
             inside = None
             if region is not None:
                 inside = job.framing.masks_in(region.pixels([frame]))[0] > 0.5
-            following = self.follow(candidates, edit) if self.follow else None
+            following = follow(candidates, edit) if follow and config.root_edit is None else None
             scored = root.scores(candidates, source, inside, following)
-            best = scored.best if config.root_choice == "score" else 0
+            best = scored.best if config.root_choice in ("score", "clip") else 0
             stored = (candidates * 255).round().byte()
             if config.root_choice == "person" and config.root_edit is None:
                 assert self.choose is not None
@@ -368,7 +388,8 @@ class Via:
             **job.depends,
             "seed": job.seed,
             "frame": frame,
-            "root": [config.root_candidates, config.root_choice, config.root_local, self.follow is not None],
+            "root": [config.root_candidates, config.root_choice, config.root_local],
+            "follow": follow.name if follow else None,
             "region": array_digest([region.packed[frame]]) if region else None,
             "file": _file_digest(config.root_edit),
         }

@@ -2,7 +2,7 @@
 
 The paper leaves the choice to a person and names its automation as future work; `choose` is one: the
 candidate that agrees most with the others inside the region (the medoid) and leaves most of the source
-outside it.
+outside it; with a CLIP, that also follows the instruction.
 """
 
 from __future__ import annotations

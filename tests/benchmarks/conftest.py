@@ -120,7 +120,7 @@ class NoModels:
     """For rows that need no model."""
 
     backbone = property(lambda self: pytest.fail("no row here needs a backbone"))
-    masker = backbone
+    masker = clip = backbone
 
 
 class Told:

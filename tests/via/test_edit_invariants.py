@@ -360,12 +360,34 @@ def test_a_person_may_choose_the_root(frame_conditioned, clip, square):
     assert editor.trace.root.chosen == 1
 
 
+class LastFollows:
+    """Says of the last candidate that it follows best; counts how often it is asked."""
+
+    name = "last"
+    asked = 0
+
+    def __call__(self, candidates, edit):
+        self.asked += 1
+        return torch.arange(len(candidates)).float()
+
+
+@pytest.mark.parametrize(("choice", "chosen", "asked"), [("clip", 1, 1), ("first", 0, 0)])
+def test_clip_has_its_say_only_where_it_is_asked(frame_conditioned, clip, square, choice, chosen, asked):
+    config = ViaConfig(**QUICK, masks="given", root_choice=choice)
+    follow = LastFollows()
+    editor = Via(frame_conditioned, config=config, follow=follow)
+    list(editor.edit(clip, BLUE, masks=square))
+    assert editor.trace.root.chosen == chosen
+    assert follow.asked == asked
+
+
 @pytest.mark.parametrize(
     ("fields", "masks", "message"),
     [
         ({"masks": "given"}, None, "--mask"),
         ({"masks": "predicted"}, None, "--region whole"),
         ({"masks": "none", "root_choice": "person"}, None, "--choose-root"),
+        ({"masks": "none", "root_choice": "clip"}, None, "root_choice=score"),
         ({"masks": "none", "root_frame": 6}, None, "frames 0 to 5"),
         ({"masks": "none", "group_frames": (0, 9)}, None, "frames 0 to 5"),
         ({"masks": "none", "root_edit": "nowhere.png"}, None, "nowhere.png"),
