@@ -6,7 +6,7 @@ Frames come from the run's own videos (the source is the row `copy`); nothing el
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from textwrap import fill, shorten
@@ -19,9 +19,11 @@ from matplotlib.ticker import PercentFormatter
 
 from benchmarks.ablations import TITLES
 from benchmarks.records import Result, Run, TaskRecord
-from benchmarks.tables import Column, Estimate, estimates, values_of
+from benchmarks.tables import Column, differences, estimates, values_of
 from data.types import Frames
 from data.video import open_clip
+from eval.statistics import Interval
+from via.config import ViaConfig, configured
 
 # Rows of Fig. 10, left and right panel of each example; None where the paper has none.
 ARRANGEMENT = (("copy", "full"), ("e", "c"), ("d", "b"), ("frame_by_frame", "oracle"))
@@ -54,7 +56,10 @@ def draw(run: Run, table: pd.DataFrame, columns: Sequence[Column], folder: Path)
     if sweeps := swept(list(dict.fromkeys(table["method"]))):
         shown = [column for column in columns if column.kind != "seconds"]
         sweep_plot(table, shown, sweeps).savefig(folder / "sweep.png", dpi=120)
-        pictures["sweep.png"] = "Every column over the swept fields, means with 95 % intervals"
+        pictures["sweep.png"] = (
+            "Every column over the swept fields, at the paired difference to the default, with its 95 % "
+            "interval"
+        )
     titled = {column.title: column for column in columns}
     if "mask IoU" in titled and "answer error" in titled:
         masks = mask_plot(table, titled["answer error"], titled["mask IoU"])
@@ -189,21 +194,22 @@ def ticks(lines: dict[str, dict[str, str]]) -> list[str]:
 
 
 def sweep_plot(table: pd.DataFrame, columns: Sequence[Column], sweeps: Sweeps) -> Figure:
-    """Columns over the values of each swept field, means with 95 % intervals: one line of panels a column, or
-    three columns abreast where one field is swept.
+    """Columns over the values of each swept field: one line of panels a column, or three columns abreast
+    where one field is swept.
 
-    Further fields of a sweep are colours; frame-by-frame editing is a dashed line.
+    A point is the mean; where the default is among the values it stands without a bar, and the others at
+    their paired difference to it, with the 95 % interval of that difference. Further fields of a sweep are
+    colours; frame-by-frame editing is a dashed line.
     """
     across = len(sweeps) if len(sweeps) > 1 else min(3, len(columns))
     down = -(-len(columns) * len(sweeps) // across)
     figure = Figure(figsize=(4.2 * across, 2.8 * down), layout="constrained")
     places = list(figure.subplots(down, across, squeeze=False).flat)
-    found = {column.title: estimates(table, column) for column in columns}
     for axis, (column, field) in zip(places, product(columns, sweeps)):
         shares = field != next(iter(sweeps))
         if shares:
             axis.sharey(places[places.index(axis) - 1])
-        sweep_panel(axis, column, field, sweeps[field], found[column.title])
+        sweep_panel(axis, column, field, sweeps[field], table)
         if shares:
             axis.set_ylabel("")
     for axis in places[len(columns) * len(sweeps) :]:
@@ -215,14 +221,15 @@ def sweep_plot(table: pd.DataFrame, columns: Sequence[Column], sweeps: Sweeps) -
 
 
 def sweep_panel(
-    axis: Axes, column: Column, field: str, lines: dict[str, dict[str, str]], found: dict[str, Estimate]
+    axis: Axes, column: Column, field: str, lines: dict[str, dict[str, str]], table: pd.DataFrame
 ) -> None:
     """One column over the values of one field."""
     values = ticks(lines)
+    found = estimates(table, column)
     for number, (label, points) in enumerate(lines.items()):
+        shown = beside_default(table, column, list(points.values()))
         for value, row in points.items():
-            place = values.index(value) + 0.12 * number
-            mark(axis, place, found[row].interval, color=f"C{number}")
+            mark(axis, values.index(value) + 0.12 * number, shown[row], color=f"C{number}")
         if label:
             axis.plot([], [], "o", color=f"C{number}", label=label)
     plain = found.get("frame_by_frame")
@@ -234,6 +241,39 @@ def sweep_panel(
     axis.set_ylabel(f"{column.title}\n{column.hint}")
     if column.kind == "share":
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+
+
+def default_row(rows: Sequence[str]) -> str | None:
+    """The row of a sweep that is VIA as it is, or None.
+
+    >>> default_row(["steps=12", "steps=10"]), default_row(["steps=12"]), default_row(["c", "full"])
+    ('steps=10', None, 'full')
+    """
+    plain = ViaConfig()
+    return next(
+        (row for row in rows if row == "full" or ("=" in row and configured(row.split(","), plain) == plain)),
+        None,
+    )
+
+
+def beside_default(table: pd.DataFrame, column: Column, rows: Sequence[str]) -> dict[str, Interval | None]:
+    """The default's mean without an interval, and every other row's at its paired difference to it; without
+    a default every row's own mean and interval."""
+    found = {row: estimate.interval for row, estimate in estimates(table, column).items()}
+    default = default_row(rows)
+    base = found[default] if default else None
+    if default is None or base is None:
+        return {row: found[row] for row in rows}
+    shown: dict[str, Interval | None] = {default: replace(base, low=None, high=None)}
+    for row, difference in differences(table[table["method"].isin(rows)], column, default).items():
+        apart = difference.comparison.difference if difference.comparison else None
+        shown[row] = apart and replace(
+            apart,
+            mean=base.mean + apart.mean,
+            low=None if apart.low is None else base.mean + apart.low,
+            high=None if apart.high is None else base.mean + apart.high,
+        )
+    return shown
 
 
 def mask_plot(table: pd.DataFrame, error: Column, overlap: Column) -> Figure | None:

@@ -21,13 +21,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks import root_choice
-from benchmarks.ablations import ALL, DESIGN
-from benchmarks.figures import Sweeps, mask_plot, over_time, sweep_plot, swept
+from benchmarks.ablations import ALL, DESIGN, LOCAL_FIELDS
+from benchmarks.figures import Sweeps, default_row, mask_plot, over_time, sweep_plot, swept
 from benchmarks.records import Run, read_run
 from benchmarks.report import as_text, difference_table, mean_table
 from benchmarks.tables import COLUMNS, Column, cells, differences, estimates, values_of, verdict
 from data.types import UserError
-from via.config import ViaConfig, configured
 
 PAGE = Path(__file__).parents[1] / "docs" / "questions.md"
 RUNS = Path("runs") / "questions"
@@ -100,7 +99,7 @@ def commands(name: str) -> list[list[str]]:
 
 def answered(name: str, run: Run, images: Path) -> str:
     """A question's answer from its run, as Markdown; the picture is drawn into `images`."""
-    table = cells(run)
+    table = asked_about(name, cells(run))
     titled = {column.title: column for column in COLUMNS}
     columns = [titled[title] for title in QUESTIONS[name].columns]
     figure, sentences = picture(name, run, table, columns), spoken(name, table, columns[0])
@@ -114,10 +113,23 @@ def answered(name: str, run: Run, images: Path) -> str:
         f"{record.created[:10]} on {', '.join(record.hardware.values())}."
     )
     parts = [f"![{name}](images/question_{name}.png)", *sentences, as_text([mean_table("", table, columns)])]
-    if not QUESTIONS[name].sweeps:
-        against = "full" if "full" in set(table["method"]) else str(table["method"].iloc[0])
-        parts.append(as_text([difference_table("All edits", table, columns, against)]))
-    return "\n\n".join(re.sub(r"^## *\n+", "", part.strip()) for part in [*parts, made])
+    for part in list(by_field(name, table).values()) or [table]:
+        against = default_row(list(part["method"])) or str(part["method"].iloc[0])
+        parts.append(as_text([difference_table("", part, columns, against)]))
+    return "\n\n".join(re.sub(r"^##.*\n+", "", part.strip()) for part in [*parts, made])
+
+
+def asked_about(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """The cells that a question is about: local edits alone, where what is swept acts on nothing else."""
+    fields = {sweep.partition("=")[0] for sweep in QUESTIONS[name].sweeps}
+    return table[table["edit"] == "local"] if fields and fields <= LOCAL_FIELDS else table
+
+
+def by_field(name: str, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The cells of each swept field that has any."""
+    fields = [sweep.partition("=")[0] for sweep in QUESTIONS[name].sweeps]
+    parts = {field: table[[field in values_of(row) for row in table["method"]]] for field in fields}
+    return {field: part for field, part in parts.items() if len(part)}
 
 
 def picture(name: str, run: Run, table: pd.DataFrame, columns: Sequence[Column]) -> Figure:
@@ -135,13 +147,7 @@ def picture(name: str, run: Run, table: pd.DataFrame, columns: Sequence[Column])
 
 def spoken(name: str, table: pd.DataFrame, column: Column) -> list[str]:
     """For each swept field, its best value in a column against the default, in words."""
-    found = []
-    for sweep in QUESTIONS[name].sweeps:
-        field = sweep.partition("=")[0]
-        part = table[[field in values_of(row) for row in table["method"]]]
-        if len(part):
-            found.append(compared(field, part, column))
-    return found
+    return [compared(field, part, column) for field, part in by_field(name, table).items()]
 
 
 def compared(field: str, table: pd.DataFrame, column: Column) -> str:
@@ -151,7 +157,7 @@ def compared(field: str, table: pd.DataFrame, column: Column) -> str:
         for row, estimate in estimates(table, column).items()
         if estimate.interval is not None and estimate.interval.mean is not None
     }
-    default = next((row for row in means if configured([row], ViaConfig()) == ViaConfig()), None)
+    default = default_row(list(means))
     if default is None or len(means) < 2:
         return (
             f"`{field}`: not measured ({column.title} has no value at the default, or at the default only)."
