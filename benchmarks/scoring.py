@@ -89,7 +89,7 @@ class Scoring:
     def __call__(self, cells: Sequence[tuple[Key, list[Metric]]], tell: Tell) -> None:
         """Score these cells by these metrics, telling the outcomes by `id@version`."""
         for key, metrics in cells:
-            pair = pair_of(self.run, self.run.results[key], self.tasks[key.task])
+            pair = pair_of(self.run, key, self.tasks[key.task])
             tell((key, score_pair(pair, metrics, self.features)))
 
 
@@ -118,7 +118,7 @@ def examine(folder: Path, tasks: Sequence[Task], judge: Judge) -> dict[str, Any]
     run = read_run(folder)
     by_id = {task.id: task for task in tasks}
     pairs = [
-        pair_of(run, result, by_id[key.task])
+        pair_of(run, key, by_id[key.task])
         for key, result in run.cells()
         if result is not None and result.status == "ok" and key.task in by_id
     ]
@@ -136,15 +136,16 @@ def examine(folder: Path, tasks: Sequence[Task], judge: Judge) -> dict[str, Any]
     return found
 
 
-def pair_of(run: Run, result: Result, task: Task) -> Pair:
+def pair_of(run: Run, key: Key, task: Task) -> Pair:
     """What a metric is given: the source, the edit as kept, and what is known about the task."""
+    result = run.results[key]
     return Pair(
         source=task.clip,
         edited=intact(run, result),
         edit=task.edit,
         mask=task.masks() > 0.5 if task.masks else None,
         answers=list(task.answers()) if task.answers else None,
-        root=root_of(run, result),
+        root=root_of(run, key),
         predicted_mask=mask_of(run, result),
     )
 
@@ -170,11 +171,17 @@ def mask_of(run: Run, result: Result) -> NDArray[np.bool_] | None:
     return masks
 
 
-def root_of(run: Run, result: Result) -> tuple[int, np.ndarray] | None:
-    """The root frame's number and its edit (H, W, 3), where the editor named them among its facts."""
-    facts: Mapping[str, object] = result.facts
-    frame, image = facts.get("root_frame"), facts.get("root_edit")
-    if not isinstance(frame, int) or not isinstance(image, str):
-        return None
-    loaded = cv2.imread(str(inside(run.folder, image)), cv2.IMREAD_COLOR)
-    return None if loaded is None else (frame, cv2.cvtColor(loaded, cv2.COLOR_BGR2RGB))
+def root_of(run: Run, key: Key) -> tuple[int, np.ndarray] | None:
+    """The root frame's number and its edit (H, W, 3), where the editor named them among its facts.
+
+    A row that has no root of its own is given the one of `full` with the same task and seed, so that there
+    is something to compare with: how often does a clip agree with a root that it never saw?
+    """
+    same = (other for other, _ in run.cells() if (other.task, other.seed) == (key.task, key.seed))
+    for one in (key, *(other for other in same if other.method == "full")):
+        facts: Mapping[str, object] = run.results[one].facts if one in run.results else {}
+        frame, image = facts.get("root_frame"), facts.get("root_edit")
+        if isinstance(frame, int) and isinstance(image, str):
+            loaded = cv2.imread(str(inside(run.folder, image)), cv2.IMREAD_COLOR)
+            return None if loaded is None else (frame, cv2.cvtColor(loaded, cv2.COLOR_BGR2RGB))
+    return None

@@ -1,11 +1,14 @@
 """The whole path on the embedded models: variants of VIA on two short clips, scored and reported."""
 
 import json
+from dataclasses import replace
 from importlib.resources import files
 
+import numpy as np
 import pytest
 
 from benchmarks.records import Run, read_run
+from benchmarks.scoring import root_of
 from benchmarks.validate import faults
 from via.cli import main
 
@@ -55,6 +58,19 @@ def test_variants_share_the_root_and_its_tuning(ablated: Run) -> None:
         assert roots[0] == roots[1]
         assert "tuning" in full.seconds
         assert "tuning" not in d.seconds  # it came from the cache
+
+
+def test_a_row_without_a_root_is_compared_with_the_one_of_full(ablated: Run) -> None:
+    for key, _ in ablated.cells():
+        if key.method == "frame_by_frame":
+            full = next(k for k, _ in ablated.cells() if k.method == "full" and k.task == key.task)
+            roots = [root_of(ablated, one) for one in (key, full)]
+            assert roots[0] is not None
+            assert roots[1] is not None
+            assert roots[0][0] == roots[1][0]
+            assert np.array_equal(roots[0][1], roots[1][1])
+            alone = replace(ablated, results={k: r for k, r in ablated.results.items() if k != full})
+            assert root_of(alone, key) is None
 
 
 def test_the_controls_bound_what_an_editor_can_reach(ablated: Run) -> None:

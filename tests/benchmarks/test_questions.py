@@ -141,9 +141,9 @@ def test_where_an_edit_acts_is_judged_against_the_true_mask(runner: Any, tasks: 
     write_lossless(run.folder / "videos" / "mask.mkv", acting, tasks[0].clip.fps)
     named_mask = result.model_copy(update={"facts": {"mask": "videos/mask.mkv"}})
     run = replace(run, results={**run.results, key: named_mask})
-    pair = pair_of(run, named_mask, next(task for task in tasks if task.id == key.task))
+    pair = pair_of(run, key, next(task for task in tasks if task.id == key.task))
     assert pair.predicted_mask is not None
     assert np.array_equal(pair.predicted_mask, acting[..., 0] > 0)
     outside = result.model_copy(update={"facts": {"mask": "../mask.mkv"}})
     with pytest.raises(UserError, match="leads out of the run's folder"):
-        pair_of(run, outside, tasks[0])
+        pair_of(replace(run, results={key: outside}), key, tasks[0])
