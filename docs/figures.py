@@ -1,7 +1,7 @@
 """Puts what was measured into the pages: `python docs/figures.py --validity FOLDER --pocket RUN ...`.
 
-The text of docs/validity.md, docs/published.md and docs/results.md stays; what stands between their marks is
-replaced.
+The text of docs/validity.md, docs/published.md, docs/results.md and docs/fresh_noise.md stays; what stands
+between their marks is replaced.
 """
 
 import argparse
@@ -59,14 +59,15 @@ def put_published(rows: Path, home: Path = HOME) -> None:
     _put(home / "docs" / "published.md", page(list(read_lines(rows))))
 
 
-def put_pocket(run: Path, home: Path = HOME) -> None:
-    """Pictures, sentences and tables of a run's report into docs/results.md."""
+def put_report(run: Path, name: str, home: Path = HOME) -> None:
+    """Pictures, sentences and tables of a run's report into docs/NAME.md, its pictures as NAME_*.jpg."""
     text = (run / "report" / "report.md").read_text(encoding="utf-8").partition("\n")[2]
+    text = re.sub(r" --out \S+", "", text)  # where it lay says nothing to a reader
     for picture in re.findall(r"\]\((\w+)\.png\)", text):
         with Image.open(run / "report" / f"{picture}.png") as image:
-            image.convert("RGB").save(home / "docs" / "images" / f"pocket_{picture}.jpg", quality=88)
-        text = text.replace(f"]({picture}.png)", f"](images/pocket_{picture}.jpg)")
-    _put(home / "docs" / "results.md", text.replace("\n## ", "\n### "))
+            image.convert("RGB").save(home / "docs" / "images" / f"{name}_{picture}.jpg", quality=88)
+        text = text.replace(f"]({picture}.png)", f"](images/{name}_{picture}.jpg)")
+    _put(home / "docs" / f"{name}.md", text.replace("\n## ", "\n### "))
 
 
 def _put(path: Path, figures: str) -> None:
@@ -79,10 +80,13 @@ if __name__ == "__main__":
     parser.add_argument("--validity", type=Path, metavar="FOLDER", help="what `via metrics validate` wrote")
     parser.add_argument("--published", type=Path, metavar="FILE", help="what `via metrics published` wrote")
     parser.add_argument("--pocket", type=Path, metavar="RUN", help="a run of `pocket`, with its report")
+    parser.add_argument("--fresh", type=Path, metavar="RUN", help="the same with noise=per_frame")
     asked = parser.parse_args()
     if asked.validity:
         put_validity(asked.validity)
     if asked.published:
         put_published(asked.published)
     if asked.pocket:
-        put_pocket(asked.pocket)
+        put_report(asked.pocket, "results")
+    if asked.fresh:
+        put_report(asked.fresh, "fresh_noise")
