@@ -54,34 +54,26 @@ def ssim_over(a: NDArray[np.float32], b: NDArray[np.float32], region: Mask) -> f
     for rows, own in bands(height, width, ERODE):
         seen = inner[rows][own]
         if count := cv2.countNonZero(seen):
-            similarity = _similarity(a[rows], b[rows], region[rows])[own]
-            total += count * cv2.mean(similarity, mask=seen)[0]
+            total += count * cv2.mean(_similarity(a[rows], b[rows])[own], mask=seen)[0]
     return total / cv2.countNonZero(inner)
 
 
-def _similarity(a: NDArray[np.float32], b: NDArray[np.float32], region: Mask) -> NDArray[np.float32]:
+def _similarity(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
     """SSIM of every window. Of the sum s and the difference d of the two:
 
     mean_a^2 + mean_b^2 = (mean_s^2 + mean_d^2) / 2 and 2 mean_a mean_b = (mean_s^2 - mean_d^2) / 2, and
     the same of variances: four filters instead of five. Variances are differences of small numbers once
-    the region's mean is taken off: float32 then suffices.
+    the frame's mean is taken off: float32 then suffices.
     """
-    levels = [cv2.mean(x, mask=region)[0] for x in (a, b)]
+    levels = [cv2.mean(x)[0] for x in (a, b)]
     (mean_s, var_s), (mean_d, var_d) = (
         _squared_mean_and_variance(a, b, sign, levels[0] + sign * levels[1]) for sign in (1, -1)
     )
-    top = cv2.subtract(mean_s, mean_d)
-    top += np.float32(2 * C1)
-    covariance = cv2.subtract(var_s, var_d)
-    covariance += np.float32(2 * C2)
-    top *= covariance
-    bottom = cv2.add(mean_s, mean_d, dst=mean_s)
-    bottom += np.float32(2 * C1)
-    spread = cv2.add(var_s, var_d, dst=var_s)
-    spread += np.float32(2 * C2)
-    bottom *= spread
-    top /= bottom
-    return np.asarray(top, dtype=np.float32)
+    mean_s += np.float32(2 * C1)
+    var_s += np.float32(2 * C2)
+    top = cv2.multiply(cv2.subtract(mean_s, mean_d), cv2.subtract(var_s, var_d))
+    bottom = cv2.multiply(cv2.add(mean_s, mean_d, dst=mean_s), cv2.add(var_s, var_d, dst=var_s), dst=mean_s)
+    return np.asarray(cv2.divide(top, bottom, dst=top), dtype=np.float32)
 
 
 def _squared_mean_and_variance(

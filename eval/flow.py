@@ -40,8 +40,7 @@ def estimate(
     pad = (max(0, SMALLEST_SIDE - h), max(0, SMALLEST_SIDE - w))
     if any(pad):
         frames = [np.pad(frame, ((0, pad[0]), (0, pad[1])), mode="edge") for frame in frames]
-    estimator = cv2.DISOpticalFlow.create(PRESETS[preset])
-    flow = np.asarray(estimator.calc(frames[0], frames[1], NOTHING), dtype=np.float32)
+    flow = np.asarray(_estimator(preset).calc(frames[0], frames[1], NOTHING), dtype=np.float32)
     flow = np.ascontiguousarray(flow[:h, :w])
     return _stretched(flow, width / w, height / h)
 
@@ -97,10 +96,21 @@ def valid(forward: Flow, backward: Flow, to: Flow | None = None) -> NDArray[np.u
         mismatch = cv2.add(forward[rows], back, dst=back)
         cv2.multiply(mismatch, mismatch, dst=mismatch)
         excess = cv2.scaleAdd(squares, -0.01, mismatch, dst=mismatch)
-        agrees = cv2.inRange(excess[..., 0] + excess[..., 1], -np.inf, 0.5)
-        inside = cv2.inRange(to[rows], (0.0, 0.0), (float(width - 1), float(height - 1)))
-        mask[rows] = cv2.bitwise_and(agrees, inside, dst=agrees)
+        total = excess[..., 0] + excess[..., 1]
+        cv2.compare(total, 0.5, cv2.CMP_LE, dst=mask[rows])  # type: ignore[call-overload]
+    reach = 1 + int(
+        np.ceil(cv2.norm(forward, cv2.NORM_INF))
+    )  # what lies farther from the border stays inside
+    for strip in (np.s_[:reach], np.s_[-reach:], np.s_[:, :reach], np.s_[:, -reach:]):
+        inside = cv2.inRange(to[strip], (0.0, 0.0), (float(width - 1), float(height - 1)))
+        mask[strip] &= np.asarray(inside, dtype=np.uint8)
     return mask
+
+
+@functools.cache
+def _estimator(preset: Preset) -> cv2.DISOpticalFlow:
+    """One for all frames: a new one would ask the system for its memory again. It keeps nothing of a pair."""
+    return cv2.DISOpticalFlow.create(PRESETS[preset])
 
 
 def _reduced(image: NDArray[np.uint8], h: int, w: int) -> NDArray[np.uint8]:

@@ -18,7 +18,7 @@ BLURRED, NOISY = 0.5, 3.0
 def laplacian_variance(luma: NDArray[np.float32]) -> float:
     """Variance of the 4-neighbour Laplacian of luma (H, W), border mirrored without repeating the edge."""
     laplacian = cv2.Laplacian(luma, cv2.CV_32F, ksize=1, borderType=cv2.BORDER_REFLECT_101)
-    return float(cv2.meanStdDev(laplacian)[1][0, 0]) ** 2
+    return cv2.norm(laplacian, cv2.NORM_L2SQR) / laplacian.size - cv2.mean(laplacian)[0] ** 2
 
 
 class Sharpness:
