@@ -62,34 +62,34 @@ def _similarity(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.fl
     """SSIM of every window. Of the sum s and the difference d of the two:
 
     mean_a^2 + mean_b^2 = (mean_s^2 + mean_d^2) / 2 and 2 mean_a mean_b = (mean_s^2 - mean_d^2) / 2, and
-    the same of variances: four filters instead of five. Variances are differences of small numbers once
-    the frame's mean is taken off: float32 then suffices.
+    the same of variances: four filters instead of five.
     """
-    levels = [cv2.mean(x)[0] for x in (a, b)]
-    (mean_s, var_s), (mean_d, var_d) = (
-        _squared_mean_and_variance(a, b, sign, levels[0] + sign * levels[1]) for sign in (1, -1)
-    )
-    mean_s += np.float32(2 * C1)
-    var_s += np.float32(2 * C2)
+    mean_s, var_s = _squared_mean_and_variance(a, b, 1, 2 * C1, 2 * C2)
+    mean_d, var_d = _squared_mean_and_variance(a, b, -1)
     top = cv2.multiply(cv2.subtract(mean_s, mean_d), cv2.subtract(var_s, var_d))
     bottom = cv2.multiply(cv2.add(mean_s, mean_d, dst=mean_s), cv2.add(var_s, var_d, dst=var_s), dst=mean_s)
     return np.asarray(cv2.divide(top, bottom, dst=top), dtype=np.float32)
 
 
 def _squared_mean_and_variance(
-    a: NDArray[np.float32], b: NDArray[np.float32], sign: int, level: float
+    a: NDArray[np.float32], b: NDArray[np.float32], sign: int, c1: float = 0, c2: float = 0
 ) -> tuple[Any, Any]:
-    """The squared mean and the variance of a + sign * b in every window; `level` is about its mean."""
+    """Of x = a + sign * b in every window: the squared mean plus c1, the variance plus c2.
+
+    Variances are differences of small numbers once the frame's mean is taken off: float32 then suffices.
+    """
 
     def smooth(x: Any) -> Any:
         return cv2.sepFilter2D(x, cv2.CV_32F, WINDOW, WINDOW, borderType=cv2.BORDER_REFLECT)
 
+    level = cv2.mean(a)[0] + sign * cv2.mean(b)[0]
     x = cv2.addWeighted(a, 1, b, sign, -level)
     mean = smooth(x)
-    variance = smooth(cv2.multiply(x, x, dst=x))
-    variance -= cv2.multiply(mean, mean, dst=x)
-    mean += np.float32(level)
-    return cv2.multiply(mean, mean, dst=mean), variance
+    square = smooth(cv2.multiply(x, x, dst=x))
+    mean_squared = cv2.multiply(mean, mean, dst=x)
+    variance = cv2.addWeighted(square, 1, mean_squared, -1, c2, dst=square)
+    # (mean + level)^2
+    return cv2.addWeighted(mean_squared, 1, mean, 2 * level, level**2 + c1, dst=mean), variance
 
 
 def ssim(a: NDArray[np.uint8], b: NDArray[np.uint8], region: Mask | None = None) -> float:

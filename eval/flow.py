@@ -40,7 +40,9 @@ def estimate(
     pad = (max(0, SMALLEST_SIDE - h), max(0, SMALLEST_SIDE - w))
     if any(pad):
         frames = [np.pad(frame, ((0, pad[0]), (0, pad[1])), mode="edge") for frame in frames]
-    flow = np.asarray(_estimator(preset).calc(frames[0], frames[1], NOTHING), dtype=np.float32)
+    # a new one each time: kept, it would hold memory in cache that what follows uses again
+    estimator = cv2.DISOpticalFlow.create(PRESETS[preset])
+    flow = np.asarray(estimator.calc(frames[0], frames[1], NOTHING), dtype=np.float32)
     flow = np.ascontiguousarray(flow[:h, :w])
     return _stretched(flow, width / w, height / h)
 
@@ -63,10 +65,11 @@ def target(flow: Flow) -> Flow:
     return np.asarray(cv2.add(_grid(*flow.shape[:2]), np.ascontiguousarray(flow)), dtype=np.float32)
 
 
-def pull(image: NDArray[Any], to: Flow) -> NDArray[np.float32]:
+def pull(image: NDArray[Any], to: Flow, out: Any = NOTHING) -> NDArray[np.float32]:
     """An image (H, W, c) sampled bilinearly at `to` (H, W, 2); integers are pixel centres, float32.
 
-    Outside the frame the value is the border's, and does not matter: such pixels are not valid.
+    Outside the frame the value is the border's, and does not matter: such pixels are not valid. `out` is an
+    earlier result whose memory may be used again.
     """
     return np.asarray(
         cv2.remap(
@@ -74,6 +77,7 @@ def pull(image: NDArray[Any], to: Flow) -> NDArray[np.float32]:
             to,
             NOTHING,
             cv2.INTER_LINEAR,
+            dst=out,
             borderMode=cv2.BORDER_REPLICATE,
         ),
         dtype=np.float32,
@@ -89,28 +93,23 @@ def valid(forward: Flow, backward: Flow, to: Flow | None = None) -> NDArray[np.u
     height, width = forward.shape[:2]
     to = target(forward) if to is None else to
     mask = np.empty((height, width), np.uint8)
+    back = squares = NOTHING  # their memory is used again for every band, while it is in cache
     for rows, _ in bands(height, width):
-        back = pull(backward, to[rows])
-        squares = cv2.multiply(forward[rows], forward[rows])  # of either component, until they are added
+        back = pull(backward, to[rows], back)
+        # of either component, until they are added
+        squares = cv2.multiply(forward[rows], forward[rows], dst=squares)
         cv2.accumulateSquare(back, squares)
         mismatch = cv2.add(forward[rows], back, dst=back)
         cv2.multiply(mismatch, mismatch, dst=mismatch)
         excess = cv2.scaleAdd(squares, -0.01, mismatch, dst=mismatch)
         total = excess[..., 0] + excess[..., 1]
         cv2.compare(total, 0.5, cv2.CMP_LE, dst=mask[rows])  # type: ignore[call-overload]
-    reach = 1 + int(
-        np.ceil(cv2.norm(forward, cv2.NORM_INF))
-    )  # what lies farther from the border stays inside
+    # what is farther from the border than any motion stays inside
+    reach = 1 + int(np.ceil(cv2.norm(forward, cv2.NORM_INF)))
     for strip in (np.s_[:reach], np.s_[-reach:], np.s_[:, :reach], np.s_[:, -reach:]):
         inside = cv2.inRange(to[strip], (0.0, 0.0), (float(width - 1), float(height - 1)))
         mask[strip] &= np.asarray(inside, dtype=np.uint8)
     return mask
-
-
-@functools.cache
-def _estimator(preset: Preset) -> cv2.DISOpticalFlow:
-    """One for all frames: a new one would ask the system for its memory again. It keeps nothing of a pair."""
-    return cv2.DISOpticalFlow.create(PRESETS[preset])
 
 
 def _reduced(image: NDArray[np.uint8], h: int, w: int) -> NDArray[np.uint8]:

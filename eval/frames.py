@@ -20,7 +20,7 @@ from data.types import Clip, UserError
 
 Floats32 = NDArray[np.float32]
 LEVELS = np.arange(256, dtype=np.float32) / np.float32(255)  # of uint8, in [0, 1]
-BAND_PIXELS = 2**15
+BAND_PIXELS = 2**14
 
 
 def samples(frame: NDArray[Any]) -> Floats32:
@@ -42,7 +42,7 @@ def bands(height: int, width: int, halo: int = 0) -> Iterator[tuple[slice, slice
 
     Each piece as (its rows with `halo` more on either side where there are any, its own rows among those).
     """
-    step = max(2 * halo, BAND_PIXELS // width, 1)
+    step = max(12 * halo, BAND_PIXELS // width, 1)  # the halo adds a sixth at most
     for top in range(0, height, step):
         bottom = min(top + step, height)
         first, last = max(0, top - halo), min(height, bottom + halo)
