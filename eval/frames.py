@@ -23,13 +23,28 @@ LEVELS = np.arange(256, dtype=np.float32) / np.float32(255)  # of uint8, in [0, 
 BAND_PIXELS = 2**14
 
 
-def samples(frame: NDArray[Any]) -> Floats32:
-    """One RGB frame (H, W, 3), uint8 or float in [0, 1], as float32 (H, W, 4): RGB in [0, 1] and a fourth
-    channel of 1, because OpenCV samples four channels along a flow in half the time it takes for three.
+def four_channels(frame: NDArray[Any]) -> Floats32:
+    """An RGB frame (H, W, 3) as float32 (H, W, 4) in its own unit, the fourth channel constant, because
+    OpenCV samples four channels along a flow in half the time it takes for three.
     """
+    known = frame if frame.dtype == np.uint8 else frame.astype(np.float32)
+    return np.asarray(cv2.cvtColor(known, cv2.COLOR_RGB2RGBA), dtype=np.float32)
+
+
+def samples(frame: NDArray[Any]) -> Floats32:
+    """An RGB frame (H, W, 3), uint8 or float in [0, 1], as `four_channels` in [0, 1]."""
     if frame.dtype == np.uint8:
         return np.asarray(cv2.LUT(cv2.cvtColor(frame, cv2.COLOR_RGB2RGBA), LEVELS), dtype=np.float32)
-    return np.asarray(cv2.cvtColor(frame.astype(np.float32), cv2.COLOR_RGB2RGBA), dtype=np.float32)
+    return four_channels(frame)
+
+
+def frame_luma(frame: NDArray[np.uint8]) -> Floats32:
+    """Y (H, W) in [0, 1] of a frame (H, W, 3), made in bands: RGB in floats is larger than the cache."""
+    whole = np.empty(frame.shape[:2], np.float32)
+    for rows, _ in bands(*frame.shape[:2]):
+        grey = cv2.cvtColor(frame[rows].astype(np.float32), cv2.COLOR_RGB2GRAY)
+        np.divide(grey, np.float32(255), out=whole[rows])
+    return whole
 
 
 def luma(sampled: Floats32) -> Floats32:

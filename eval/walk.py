@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from eval import flow
 from eval.features import Features
-from eval.frames import check_frame, luma, samples
+from eval.frames import check_frame, frame_luma
 from eval.score import Pair
 from eval.truth import boolean
 
@@ -46,22 +46,13 @@ class Moment:
         return np.asarray(cv2.cvtColor(self.edited, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
     @cached_property
-    def source_samples(self) -> NDArray[np.float32]:
-        """RGB in [0, 1] with a fourth channel (eval.frames.samples)."""
-        return samples(self.source)
-
-    @cached_property
-    def edited_samples(self) -> NDArray[np.float32]:
-        return samples(self.edited)
-
-    @cached_property
     def source_luma(self) -> NDArray[np.float32]:
         """Luma (H, W) in [0, 1]."""
-        return luma(self.source_samples)
+        return frame_luma(self.source)
 
     @cached_property
     def edited_luma(self) -> NDArray[np.float32]:
-        return luma(self.edited_samples)
+        return frame_luma(self.edited)
 
     @cached_property
     def flows(self) -> tuple[flow.Flow, flow.Flow]:
@@ -76,11 +67,6 @@ class Moment:
     def bare(self) -> Moment:
         """This moment with its frames alone, to be held for longer than the window."""
         return Moment(self.t, self.source, self.edited, self.mask, None, self._features)
-
-    def forget_samples(self) -> None:
-        """Let go of the largest of what was computed (four floats a pixel); luma stays."""
-        for name in ("source_samples", "edited_samples"):
-            self.__dict__.pop(name, None)
 
     @cached_property
     def target(self) -> flow.Flow:
@@ -112,7 +98,6 @@ def moments(pair: Pair, features: Features) -> Iterator[Moment]:
         moment = Moment(t, source, edited, frame_mask(pair.mask, t, pair.source.size), before, features)
         if before is not None and before.before is not None:
             before.before.before = None
-            before.before.forget_samples()
         yield moment
         before = moment
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from eval import flow
 from eval.features import Features
-from eval.frames import Floats32, bands, samples
+from eval.frames import bands, four_channels
 from eval.metric import Card, mean_of, per_pair
 from eval.score import Pair, Score, missing, ok
 from eval.walk import Mask, Measurement, Moment, Result
@@ -51,9 +51,32 @@ def pair_error(
     """Frames a and b of both clips, (H, W, 3) uint8 or float in [0, 1]; `to` and `valid` on the grid of a
     (eval.flow).
     """
-    variance = variance_over(edited[0], valid)
-    a, b = ((samples(source[i]), samples(edited[i])) for i in (0, 1))
-    return sampled_error(a, b, variance, to, valid)
+    count = cv2.countNonZero(valid)
+    if (coverage := count / valid.size) < LOWEST_COVERAGE:
+        return PairError(np.nan, np.nan, np.nan, np.nan, coverage)
+    floor, _ = _mean_differences(*source, to, valid)
+    error, l1 = _mean_differences(*edited, to, valid)
+    return PairError(error, l1, floor, variance_over(edited[0], valid), coverage)
+
+
+def _mean_differences(a: NDArray[Any], b: NDArray[Any], to: flow.Flow, valid: Mask) -> tuple[float, float]:
+    """Means over valid pixels and channels of (pull(b) - a)^2 and |pull(b) - a|, of frames as in
+    `pair_error`.
+    """
+    squares = absolute = 0.0
+    hidden = cv2.bitwise_not(valid)
+    later = four_channels(b)
+    pulled = flow.NOTHING  # its memory is used again for every band, while it is in cache
+    for rows, _ in bands(*valid.shape):
+        own = four_channels(a[rows])  # made in cache: to read floats from memory would take longer
+        pulled = flow.pull(later, to[rows], pulled)
+        # what is hidden is made not to differ, as the fourth channel does not: sums then need no mask
+        cv2.copyTo(own, hidden[rows], pulled)
+        squares += cv2.norm(own, pulled, cv2.NORM_L2SQR)
+        absolute += cv2.norm(own, pulled, cv2.NORM_L1)
+    values = 3 * cv2.countNonZero(valid)
+    one = 255 if a.dtype == np.uint8 else 1
+    return squares / values / one**2, absolute / values / one
 
 
 def variance_over(frame: NDArray[Any], region: Mask) -> float:
@@ -62,32 +85,9 @@ def variance_over(frame: NDArray[Any], region: Mask) -> float:
     return float((deviation**2).mean()) / (255**2 if frame.dtype == np.uint8 else 1)
 
 
-def sampled_error(
-    a: tuple[Floats32, Floats32], b: tuple[Floats32, Floats32], variance: float, to: flow.Flow, valid: Mask
-) -> PairError:
-    """`pair_error` of moments a and b, each (source, edited) as `eval.frames.samples` (H, W, 4)."""
-    coverage = cv2.countNonZero(valid) / valid.size
-    if coverage < LOWEST_COVERAGE:
-        return PairError(np.nan, np.nan, np.nan, np.nan, coverage)
-    error = l1 = floor = 0.0
-    hidden = cv2.bitwise_not(valid)
-    pulled = flow.NOTHING  # its memory is used again for every band, while it is in cache
-    for rows, _ in bands(*valid.shape):
-        pulled = flow.pull(b[0], to[rows], pulled)
-        cv2.copyTo(a[0][rows], hidden[rows], pulled)
-        floor += cv2.norm(a[0][rows], pulled, cv2.NORM_L2SQR)
-        pulled = flow.pull(b[1], to[rows], pulled)
-        cv2.copyTo(a[1][rows], hidden[rows], pulled)
-        error += cv2.norm(a[1][rows], pulled, cv2.NORM_L2SQR)
-        l1 += cv2.norm(a[1][rows], pulled, cv2.NORM_L1)
-    values = cv2.countNonZero(valid) * 3
-    return PairError(error / values, l1 / values, floor / values, variance, coverage)
-
-
 def moment_error(a: Moment, b: Moment, to: flow.Flow, valid: Mask) -> PairError:
     """`pair_error` of two moments of a walk."""
-    one, other = ((moment.source_samples, moment.edited_samples) for moment in (a, b))
-    return sampled_error(one, other, variance_over(a.edited, valid), to, valid)
+    return pair_error((a.source, b.source), (a.edited, b.edited), to, valid)
 
 
 def lag(fps: float) -> int:
