@@ -3,7 +3,9 @@
     python -m pytest benchmarks/throughput_eval.py -q -s
 
 The bar: scoring costs at most 1.4 times one DIS flow pass in both directions plus decoding both files.
-Timings are CPU time of this process, and a ratio within one run; not part of the tests.
+Measured is this process's CPU time, user and system. Both are run three times in turn, after the reference
+once to warm up, and the bar is put to the ratio of the two least times: what else the machine does adds to
+either, and takes away from neither. Not part of the tests.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from eval.score import Pair
 from eval.suite import score, suite
 
 FRAMES, SIDE, BAR = 120, 512, 1.4
+ROUNDS = 3
 
 
 def texture(rng: np.random.Generator, sigma: float) -> np.ndarray:
@@ -75,11 +78,12 @@ def test_default_suite_costs_at_most_the_bar(files: tuple[Path, Path]) -> None:
         assert {one.status for one in found.values()} == {"ok"}
 
     spent(reference)  # warm
-    flows, everything = spent(reference), spent(scored)
+    rounds = [(spent(reference), spent(scored)) for _ in range(ROUNDS)]
+    flows, everything = (min(times) for times in zip(*rounds))
     ratio = everything / flows
-    print(
-        f"\nflow and decoding {flows:.2f} s, default suite {everything:.2f} s, ratio {ratio:.3f} (bar {BAR})"
-    )
+    each = ", ".join(f"{scoring / flow_pass:.3f}" for flow_pass, scoring in rounds)
+    print(f"\nflow and decoding {flows:.2f} s, default suite {everything:.2f} s, ratio {ratio:.3f}")
+    print(f"bar {BAR}; of single rounds {each}")
     assert ratio <= BAR
 
 

@@ -27,10 +27,12 @@ WINDOW /= WINDOW.sum()
 C1, C2 = 0.01**2, 0.03**2
 
 
-def squared_error(a: NDArray[Any], b: NDArray[Any], region: Mask) -> tuple[float, int]:
-    """(sum of squared differences in [0, 1], number of values) of two uint8 frames over a region."""
-    values = cv2.countNonZero(region) * a.shape[2]
-    return float(cv2.norm(a, b, cv2.NORM_L2SQR, region)) / 255**2 if values else 0.0, values
+def squared_error(difference: NDArray[np.uint8], region: Mask) -> tuple[float, int]:
+    """Of the difference of two frames, uint8 (H, W, 3), over a region: (sum of squares in [0, 1], number of
+    values).
+    """
+    values = cv2.countNonZero(region) * difference.shape[2]
+    return float(cv2.norm(difference, cv2.NORM_L2SQR, region)) / 255**2 if values else 0.0, values
 
 
 def psnr(mse: float) -> float:
@@ -133,7 +135,7 @@ class Outside:
         self.rows["share"].append(cv2.countNonZero(mask) / mask.size)
         parts = {"outside": cv2.bitwise_not(mask), "inside": mask, "ring": ring(mask)}
         for part, region in parts.items():
-            total, values = squared_error(moment.source, moment.edited, np.asarray(region, dtype=np.uint8))
+            total, values = squared_error(moment.difference, np.asarray(region, dtype=np.uint8))
             self.rows[f"{part}_sum"].append(total)
             self.rows[f"{part}_values"].append(values)
 

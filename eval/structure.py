@@ -48,9 +48,9 @@ def gradient_distance(source: NDArray[np.float32], edited: NDArray[np.float32]) 
     return max(0.0, 1 - product / math.sqrt(ss * ee))
 
 
-def changed_share(source: NDArray[np.uint8], edited: NDArray[np.uint8]) -> float:
-    """Share of pixels that differ by more than 16 of 255 levels in some channel."""
-    alike = cv2.inRange(cv2.absdiff(source, edited), (0, 0, 0), (LEVELS, LEVELS, LEVELS))
+def changed_share(difference: NDArray[np.uint8]) -> float:
+    """Share of pixels that differ by more than 16 of 255 levels in some channel of |edited - source|."""
+    alike = cv2.inRange(difference, (0, 0, 0), (LEVELS, LEVELS, LEVELS))
     return 1 - cv2.countNonZero(alike) / alike.size
 
 
@@ -63,7 +63,7 @@ class Edges:
 
     def update(self, moment: Moment) -> None:
         self.frames.append(gradient_distance(moment.source_luma, moment.edited_luma))
-        self.changed.append(changed_share(moment.source, moment.edited))
+        self.changed.append(changed_share(moment.difference))
 
     def result(self) -> Result:
         return {"frames": np.array(self.frames, dtype=np.float64), "changed": np.array(self.changed)}

@@ -46,6 +46,11 @@ class Moment:
         return np.asarray(cv2.cvtColor(self.edited, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
     @cached_property
+    def difference(self) -> NDArray[np.uint8]:
+        """|edited - source| of every value, uint8 (H, W, 3)."""
+        return np.asarray(cv2.absdiff(self.source, self.edited), dtype=np.uint8)
+
+    @cached_property
     def source_luma(self) -> NDArray[np.float32]:
         """Luma (H, W) in [0, 1]."""
         return frame_luma(self.source)
