@@ -32,24 +32,21 @@ def four_channels(frame: NDArray[Any]) -> Floats32:
 
 
 def samples(frame: NDArray[Any]) -> Floats32:
-    """An RGB frame (H, W, 3), uint8 or float in [0, 1], as `four_channels` in [0, 1]."""
-    if frame.dtype == np.uint8:
-        return np.asarray(cv2.LUT(cv2.cvtColor(frame, cv2.COLOR_RGB2RGBA), LEVELS), dtype=np.float32)
-    return four_channels(frame)
-
-
-def frame_luma(frame: NDArray[np.uint8]) -> Floats32:
-    """Y (H, W) in [0, 1] of a frame (H, W, 3), made in bands: RGB in floats is larger than the cache."""
-    whole = np.empty(frame.shape[:2], np.float32)
-    for rows, _ in bands(*frame.shape[:2]):
-        grey = cv2.cvtColor(frame[rows].astype(np.float32), cv2.COLOR_RGB2GRAY)
-        np.divide(grey, np.float32(255), out=whole[rows])
-    return whole
+    """An RGB frame (H, W, 3), uint8 or float in [0, 1], as float32 in [0, 1]."""
+    return np.asarray(cv2.LUT(frame, LEVELS) if frame.dtype == np.uint8 else frame, dtype=np.float32)
 
 
 def luma(sampled: Floats32) -> Floats32:
-    """Y (H, W) in [0, 1] of `samples` (H, W, 4)."""
-    return np.asarray(cv2.cvtColor(sampled, cv2.COLOR_RGBA2GRAY), dtype=np.float32)
+    """Y (H, W) in [0, 1] of `samples` (H, W, 3)."""
+    return np.asarray(cv2.cvtColor(sampled, cv2.COLOR_RGB2GRAY), dtype=np.float32)
+
+
+def frame_luma(frame: NDArray[np.uint8]) -> Floats32:
+    """Y (H, W) in [0, 1] of a frame (H, W, 3), made in bands: its `samples` are larger than the cache."""
+    whole = np.empty(frame.shape[:2], np.float32)
+    for rows, _ in bands(*frame.shape[:2]):
+        whole[rows] = luma(samples(frame[rows]))
+    return whole
 
 
 def bands(height: int, width: int, halo: int = 0) -> Iterator[tuple[slice, slice]]:
