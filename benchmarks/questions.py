@@ -141,8 +141,9 @@ def picture(name: str, run: Run, table: pd.DataFrame, columns: Sequence[Column])
         if scatter is not None:
             return scatter
     rows = list(dict.fromkeys(table["method"]))
-    design: Sweeps = {"row": {"": {row: row for row in DESIGN.values() if row in rows}}}
-    return sweep_plot(table, columns, swept(rows) or design)
+    shown = DESIGN.values() if name == "components" else QUESTIONS[name].rows
+    asked: Sweeps = {"row": {"": {row: row for row in shown if row in rows and row != "frame_by_frame"}}}
+    return sweep_plot(table, columns, swept(rows) or asked)
 
 
 def spoken(name: str, table: pd.DataFrame, column: Column) -> list[str]:

@@ -56,7 +56,8 @@ def spoken(errors: NDArray[np.float64], clips: Sequence[str]) -> str:
     )
     if mean == best:
         return f"{text}: there is nothing to choose."
-    text += f": the choice closes {(mean - chosen) / (mean - best):.0%} of the gap"
+    share = f"{(mean - chosen) / (mean - best):.0%}".replace("-", "−")
+    text += f": the choice closes {share} of the gap"
     beyond = clustered_interval((errors[:, 0] - errors[:, 1]) - ENOUGH * (errors[:, 0] - errors[:, 2]), clips)
     if beyond.low is None or beyond.high is None:
         return f"{text}."
