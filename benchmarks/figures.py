@@ -241,6 +241,8 @@ def sweep_panel(
     axis.set_xlabel(field)
     axis.set_ylabel(f"{column.title}\n{column.hint}")
     if column.kind == "share":
+        low, high = axis.get_ylim()
+        axis.set_ylim(max(low, -0.03), min(high, 1.03))  # an interval may reach where no share can be
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
 
