@@ -73,11 +73,11 @@ QUESTIONS: dict[str, Question] = {
         ("one-answer error", "minority share", "edited share", "background error"), rows=ALL
     ),
     "steps": Question(
-        ("minority share", "one-answer error", "edited share"),
+        ("one-answer error", "minority share", "edited share"),
         sweeps=("steps=10,12,15,20", "swap_steps=0,2,4,6,8,all"),
     ),
     "group": Question(
-        ("minority share", "one-answer error", "edited share"),
+        ("one-answer error", "minority share", "edited share"),
         sweeps=("group_size=1,2,4,8", "gather_context=all,preceding"),
     ),
     "drift": Question(
