@@ -59,10 +59,14 @@ def put_published(rows: Path, home: Path = HOME) -> None:
     _put(home / "docs" / "published.md", page(list(read_lines(rows))))
 
 
-def put_report(run: Path, name: str, home: Path = HOME) -> None:
-    """Pictures, sentences and tables of a run's report into docs/NAME.md, its pictures as NAME_*.jpg."""
+def put_report(run: Path, name: str, home: Path = HOME, *, tables: bool = False) -> None:
+    """Pictures, sentences and tables of a run's report into docs/NAME.md, its pictures as NAME_*.jpg; or its
+    tables alone."""
     text = (run / "report" / "report.md").read_text(encoding="utf-8").partition("\n")[2]
-    text = re.sub(r" --out \S+", "", text)  # where it lay says nothing to a reader
+    text = re.sub(r" --out [^\s`]+", "", text)  # where it lay says nothing to a reader
+    if tables:
+        command, _, rest = text.strip().partition("\n")
+        text = f"{command}\n\n## All edits{rest.partition('## All edits')[2]}"
     for picture in re.findall(r"\]\((\w+)\.png\)", text):
         with Image.open(run / "report" / f"{picture}.png") as image:
             image.convert("RGB").save(home / "docs" / "images" / f"{name}_{picture}.jpg", quality=88)
@@ -89,4 +93,4 @@ if __name__ == "__main__":
     if asked.pocket:
         put_report(asked.pocket, "results")
     if asked.fresh:
-        put_report(asked.fresh, "fresh_noise")
+        put_report(asked.fresh, "fresh_noise", tables=True)
