@@ -212,6 +212,10 @@ def sweep_plot(table: pd.DataFrame, columns: Sequence[Column], sweeps: Sweeps) -
         sweep_panel(axis, column, field, sweeps[field], table)
         if shares:
             axis.set_ylabel("")
+    for axis, (column, _) in zip(places, product(columns, sweeps)):
+        if column.kind == "share":  # a difference's interval may reach where no share can be
+            low, high = axis.get_ylim()
+            axis.set_ylim(max(low, -0.03), min(high, 1.03))
     for axis in places[len(columns) * len(sweeps) :]:
         axis.remove()
     handles, labels = figure.axes[0].get_legend_handles_labels()
@@ -241,8 +245,6 @@ def sweep_panel(
     axis.set_xlabel(field)
     axis.set_ylabel(f"{column.title}\n{column.hint}")
     if column.kind == "share":
-        low, high = axis.get_ylim()
-        axis.set_ylim(max(low, -0.03), min(high, 1.03))  # an interval may reach where no share can be
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
 
