@@ -239,7 +239,7 @@ def sweep_panel(
     plain = found.get("frame_by_frame")
     if plain is not None and plain.interval is not None and plain.interval.mean is not None:
         axis.axhline(plain.interval.mean, color="#888", ls="--", lw=1, label="frame by frame")
-    crowded = sum(map(len, values)) > 36
+    crowded = sum(map(len, values)) > 32
     axis.set_xticks(range(len(values)), values, rotation=30 if crowded else 0)
     axis.set_xlim(-0.5, len(values) - 0.5)
     axis.set_xlabel(field)
