@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -177,8 +177,9 @@ def root_of(run: Run, key: Key) -> tuple[int, np.ndarray] | None:
     A row that has no root of its own is given the one of `full` with the same task and seed, so that there
     is something to compare with: how often does a clip agree with a root that it never saw?
     """
-    same = (other for other, _ in run.cells() if (other.task, other.seed) == (key.task, key.seed))
-    for one in (key, *(other for other in same if other.method == "full")):
+    wanted = ("full", key.task, key.seed)
+    full = (other for other, _ in run.cells() if (other.method, other.task, other.seed) == wanted)
+    for one in chain([key], full):  # the other cells are looked through only where it has none
         facts: Mapping[str, object] = run.results[one].facts if one in run.results else {}
         frame, image = facts.get("root_frame"), facts.get("root_edit")
         if isinstance(frame, int) and isinstance(image, str):
